@@ -1,0 +1,8 @@
+//! The Kubernetes API server: HTTP surface, authentication, authorization, admission, and one generic registry that
+//! serves every row of the resource table from the store. No kind has a handler of its own.
+
+pub mod chain;
+pub mod status;
+
+pub use chain::{Operation, RequestInfo, UserInfo};
+pub use status::ApiError;
