@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-pub const REFERENCE_PREFIX: &str = "#/components/schemas/";
+pub(crate) const REFERENCE_PREFIX: &str = "#/components/schemas/";
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 
@@ -16,7 +16,7 @@ macro_rules! register {
 }
 
 /// The name under which upstream publishes a kind: the group's first label, `core` for the core group.
-pub fn name(group: &str, version: &str, kind: &str) -> String {
+pub(crate) fn name(group: &str, version: &str, kind: &str) -> String {
     let module = match group.split('.').next() {
         None | Some("") => "core",
         Some(module) => module,
@@ -24,7 +24,7 @@ pub fn name(group: &str, version: &str, kind: &str) -> String {
     format!("io.k8s.api.{module}.{version}.{kind}")
 }
 
-pub fn all() -> Map<String, Value> {
+pub(crate) fn all() -> Map<String, Value> {
     let mut generator = SchemaSettings::openapi3().into_generator();
     register! { generator:
         core::v1 {
@@ -53,7 +53,7 @@ pub fn all() -> Map<String, Value> {
     }
     generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions>();
     generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Status>();
-    let mut definitions = generator.take_definitions(true);
+    let mut definitions = generator.take_definitions(false);
     for resource in naru_api::table() {
         let name = name(resource.group, resource.version, resource.kind);
         let schema = definitions.get_mut(&name).unwrap_or_else(|| panic!("no schema for {name}: register it above"));
@@ -126,7 +126,7 @@ fn add_lists(definitions: &mut Map<String, Value>) {
 }
 
 /// Adds `name` and all it refers to.
-pub fn reach(definitions: &Map<String, Value>, name: &str, reached: &mut BTreeSet<String>) {
+pub(crate) fn reach(definitions: &Map<String, Value>, name: &str, reached: &mut BTreeSet<String>) {
     if definitions.contains_key(name) && reached.insert(name.to_owned()) {
         references(&definitions[name], &mut |reference| reach(definitions, reference, reached));
     }
@@ -145,7 +145,7 @@ fn references(value: &Value, found: &mut dyn FnMut(&str)) {
     }
 }
 
-pub fn version_2(name: &str, schema: &Value) -> Value {
+pub(crate) fn version_2(name: &str, schema: &Value) -> Value {
     let mut schema = match name {
         QUANTITY => json!({"description": schema["description"], "type": "string"}),
         INT_OR_STRING => json!({"description": schema["description"], "type": "string", "format": "int-or-string"}),
@@ -159,7 +159,7 @@ pub fn version_2(name: &str, schema: &Value) -> Value {
     schema
 }
 
-pub fn version_3(name: &str, schema: &Value) -> Value {
+pub(crate) fn version_3(name: &str, schema: &Value) -> Value {
     let mut schema = match name {
         QUANTITY => json!({"description": schema["description"], "oneOf": [{"type": "string"}, {"type": "number"}]}),
         INT_OR_STRING => json!({"description": schema["description"], "format": "int-or-string",

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-pub fn document(document: &Value) -> Vec<u8> {
+pub(crate) fn document(document: &Value) -> Vec<u8> {
     let mut out = Message::default();
     out.text(1, &document["swagger"]);
     out.message(2, |info| {

@@ -15,7 +15,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Map, Value, json};
 
 fn main() {
-    println!("cargo::rerun-if-changed=build");
+    emit_rerun();
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let definitions = definitions::all();
     write(&out.join("types.rs"), types::generate(&definitions).as_bytes());
@@ -31,6 +31,11 @@ fn main() {
         index += &format!("    ({path:?}, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\"))),\n");
     }
     write(&out.join("index.rs"), (index + "];\n").as_bytes());
+}
+
+#[expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
+fn emit_rerun() {
+    println!("cargo::rerun-if-changed=build");
 }
 
 fn info() -> Value {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::definitions;
 
-pub struct Operation {
+pub(crate) struct Operation {
     method: &'static str,
     action: &'static str,
     id: String,
@@ -19,11 +19,11 @@ pub struct Operation {
     body: Option<String>,
     answer: String,
     path_parameters: Vec<&'static str>,
-    query_parameters: &'static [(&'static str, &'static str)],
+    query_parameters: QueryParameters,
 }
 
 impl Operation {
-    pub fn definitions(&self) -> impl Iterator<Item = String> + '_ {
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = String> + '_ {
         self.body.iter().cloned().chain([self.answer.clone()])
     }
 }
@@ -31,13 +31,8 @@ impl Operation {
 const PRETTY: (&str, &str) = ("pretty", "string");
 const WRITE: &[(&str, &str)] =
     &[PRETTY, ("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
-const PATCH: &[(&str, &str)] = &[
-    PRETTY,
-    ("dryRun", "string"),
-    ("fieldManager", "string"),
-    ("fieldValidation", "string"),
-    ("force", "boolean"),
-];
+const PATCH: &[(&str, &str)] =
+    &[PRETTY, ("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), ("force", "boolean")];
 const DELETE: &[(&str, &str)] = &[
     PRETTY,
     ("dryRun", "string"),
@@ -59,52 +54,76 @@ const LIST: &[(&str, &str)] = &[
     ("watch", "boolean"),
 ];
 
-/// Verb, method, `x-kubernetes-action`, whether it is of the collection, query parameters.
-const VERBS: &[(&str, &str, &str, bool, &[(&str, &str)])] = &[
-    ("list", "get", "list", true, LIST),
-    ("create", "post", "post", true, WRITE),
-    ("deletecollection", "delete", "deletecollection", true, DELETE),
-    ("get", "get", "get", false, &[PRETTY]),
-    ("update", "put", "put", false, WRITE),
-    ("patch", "patch", "patch", false, PATCH),
-    ("delete", "delete", "delete", false, DELETE),
+type QueryParameters = &'static [(&'static str, &'static str)];
+
+#[derive(Clone, Copy)]
+struct Verb {
+    name: &'static str,
+    method: &'static str,
+    /// `x-kubernetes-action`.
+    action: &'static str,
+    of_collection: bool,
+    parameters: QueryParameters,
+}
+
+const fn verb(
+    name: &'static str,
+    method: &'static str,
+    action: &'static str,
+    of_collection: bool,
+    parameters: QueryParameters,
+) -> Verb {
+    Verb { name, method, action, of_collection, parameters }
+}
+
+const LIST_VERB: Verb = verb("list", "get", "list", true, LIST);
+const VERBS: &[Verb] = &[
+    LIST_VERB,
+    verb("create", "post", "post", true, WRITE),
+    verb("deletecollection", "delete", "deletecollection", true, DELETE),
+    verb("get", "get", "get", false, &[PRETTY]),
+    verb("update", "put", "put", false, WRITE),
+    verb("patch", "patch", "patch", false, PATCH),
+    verb("delete", "delete", "delete", false, DELETE),
 ];
 
-pub fn of(resource: &Resource) -> BTreeMap<String, Vec<Operation>> {
+pub(crate) fn of(resource: &Resource) -> BTreeMap<String, Vec<Operation>> {
     let root = if resource.group.is_empty() {
         format!("/api/{}", resource.version)
     } else {
         format!("/apis/{}/{}", resource.group, resource.version)
     };
     let namespaced = resource.scope == Scope::Namespaced;
-    let collection =
-        if namespaced { format!("{root}/namespaces/{{namespace}}/{}", resource.plural) } else { format!("{root}/{}", resource.plural) };
+    let collection = if namespaced {
+        format!("{root}/namespaces/{{namespace}}/{}", resource.plural)
+    } else {
+        format!("{root}/{}", resource.plural)
+    };
     let item = format!("{collection}/{{name}}");
     let kind = (resource.group, resource.version, resource.kind);
     let mut paths: BTreeMap<String, Vec<Operation>> = BTreeMap::new();
-    for verb in resource.verbs {
-        for of_verb in VERBS.iter().filter(|entry| entry.0 == *verb) {
-            let path = if of_verb.3 { &collection } else { &item };
-            paths.entry(path.clone()).or_default().push(operation(resource, kind, of_verb, namespaced, ""));
+    for name in resource.verbs {
+        for verb in VERBS.iter().filter(|verb| verb.name == *name) {
+            let path = if verb.of_collection { &collection } else { &item };
+            paths.entry(path.clone()).or_default().push(operation(resource, kind, *verb, namespaced, ""));
         }
-        if *verb == "list" && namespaced {
-            let list = &VERBS[0];
+        if *name == "list" && namespaced {
             let path = format!("{root}/{}", resource.plural);
-            paths.entry(path).or_default().push(operation(resource, kind, list, false, "ForAllNamespaces"));
+            paths.entry(path).or_default().push(operation(resource, kind, LIST_VERB, false, "ForAllNamespaces"));
         }
     }
     for subresource in resource.subresources {
         let kind = (subresource.group, subresource.version, subresource.kind);
-        let known = !subresource.kind.ends_with("Options") && kind.2 != "NodeProxyOptions";
-        for verb in subresource.verbs.iter().filter(|_| known) {
-            for of_verb in VERBS.iter().filter(|entry| entry.0 == *verb) {
-                let (verb, method, action, _, parameters) = *of_verb;
-                let on_item = (verb, method, action, false, parameters);
-                let name = capitalised(subresource.name);
-                paths
-                    .entry(format!("{item}/{}", subresource.name))
-                    .or_default()
-                    .push(operation(resource, kind, &on_item, namespaced, &name));
+        // Connections (exec, proxy…) have options in the query and no schema of their own.
+        if subresource.kind.ends_with("Options") {
+            continue;
+        }
+        for name in subresource.verbs {
+            for verb in VERBS.iter().filter(|verb| verb.name == *name) {
+                let on_item = Verb { of_collection: false, ..*verb };
+                let suffix = capitalised(subresource.name);
+                let path = format!("{item}/{}", subresource.name);
+                paths.entry(path).or_default().push(operation(resource, kind, on_item, namespaced, &suffix));
             }
         }
     }
@@ -114,13 +133,7 @@ pub fn of(resource: &Resource) -> BTreeMap<String, Vec<Operation>> {
 fn operation(
     resource: &Resource,
     (group, version, kind): (&str, &str, &str),
-    &(verb, method, action, of_collection, query_parameters): &(
-        &'static str,
-        &'static str,
-        &'static str,
-        bool,
-        &'static [(&'static str, &'static str)],
-    ),
+    verb: Verb,
     namespaced: bool,
     suffix: &str,
 ) -> Operation {
@@ -129,18 +142,18 @@ fn operation(
     let group = if matches!(kind, "Scale") { "autoscaling" } else { group };
     let version = if version.is_empty() { resource.version } else { version };
     let definition = definitions::name(group, version, kind);
-    let body = match verb {
+    let body = match verb.name {
         "create" | "update" => Some(definition.clone()),
         "delete" | "deletecollection" => Some("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions".to_owned()),
         _ => None,
     };
-    let answer = match verb {
+    let answer = match verb.name {
         "list" => format!("{definition}List"),
         "delete" | "deletecollection" => "io.k8s.apimachinery.pkg.apis.meta.v1.Status".to_owned(),
         _ => definition,
     };
     let mut path_parameters = Vec::new();
-    if !of_collection {
+    if !verb.of_collection {
         path_parameters.push("name");
     }
     if namespaced {
@@ -149,16 +162,16 @@ fn operation(
     let scope = if namespaced { "Namespaced" } else { "" };
     let group_part: String = resource.group.split('.').next().map(capitalised).unwrap_or_default();
     Operation {
-        method,
-        action,
-        id: format!("{verb}{group_part}{}{scope}{}{suffix}", capitalised(resource.version), resource.kind),
+        method: verb.method,
+        action: verb.action,
+        id: format!("{}{group_part}{}{scope}{}{suffix}", verb.name, capitalised(resource.version), resource.kind),
         group: group.to_owned(),
         version: version.to_owned(),
         kind: kind.to_owned(),
         body,
         answer,
         path_parameters,
-        query_parameters,
+        query_parameters: verb.parameters,
     }
 }
 
@@ -167,12 +180,13 @@ fn capitalised(word: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-pub fn version_2(operations: &[Operation]) -> Value {
+pub(crate) fn version_2(operations: &[Operation]) -> Value {
     let mut item = json!({});
     for operation in operations {
         let mut parameters: Vec<Value> = Vec::new();
         for name in &operation.path_parameters {
-            parameters.push(json!({"name": name, "in": "path", "required": true, "type": "string", "uniqueItems": true}));
+            parameters
+                .push(json!({"name": name, "in": "path", "required": true, "type": "string", "uniqueItems": true}));
         }
         for (name, kind) in operation.query_parameters {
             parameters.push(json!({"name": name, "in": "query", "type": kind, "uniqueItems": true}));
@@ -194,7 +208,7 @@ pub fn version_2(operations: &[Operation]) -> Value {
     item
 }
 
-pub fn version_3(operations: &[Operation]) -> Value {
+pub(crate) fn version_3(operations: &[Operation]) -> Value {
     let reference = |name: &String| json!({"schema": {"$ref": format!("{}{name}", definitions::REFERENCE_PREFIX)}});
     let mut item = json!({});
     for operation in operations {

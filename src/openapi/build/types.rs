@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::definitions::{self, REFERENCE_PREFIX};
 
-pub fn generate(all: &Map<String, Value>) -> String {
+pub(crate) fn generate(all: &Map<String, Value>) -> String {
     let structures: BTreeMap<&str, usize> = all
         .iter()
         .filter(|(_, schema)| schema.get("properties").is_some())
@@ -61,7 +61,6 @@ fn reference(schema: &Value, all: &Map<String, Value>, structures: &BTreeMap<&st
         },
         Some("string") => "Type::String".to_owned(),
         Some("boolean") => "Type::Boolean".to_owned(),
-        Some("number") => "Type::Number".to_owned(),
         Some("integer") if schema["format"] == "int32" => "Type::Integer32".to_owned(),
         Some("integer") => "Type::Integer64".to_owned(),
         _ if schema["x-kubernetes-int-or-string"] == true => "Type::IntOrString".to_owned(),

@@ -16,7 +16,6 @@ pub(crate) enum Type {
     Boolean,
     Integer32,
     Integer64,
-    Number,
     String,
     IntOrString,
     Quantity,
@@ -51,8 +50,9 @@ impl std::fmt::Display for Mistyped {
 
 /// `None` when the kind is not one of the resource table (or speaks no structure of its own).
 pub fn check(group: &str, version: &str, kind: &str, object: &Value) -> Option<Findings> {
-    let (.., index) =
-        KINDS.iter().find(|(of_group, of_version, of_kind, _)| (*of_group, *of_version, *of_kind) == (group, version, kind))?;
+    let (.., index) = KINDS
+        .iter()
+        .find(|(of_group, of_version, of_kind, _)| (*of_group, *of_version, *of_kind) == (group, version, kind))?;
     let mut findings = Findings::default();
     visit(object, Type::Structure(*index), "", &mut Path::default(), &mut findings);
     Some(findings)
@@ -90,7 +90,7 @@ fn visit<'a>(value: &'a Value, kind: Type, structure: &'static str, path: &mut P
     };
     match (kind, value) {
         (_, Value::Null) | (Type::Any, _) => {}
-        (Type::Boolean, Value::Bool(_)) | (Type::String, Value::String(_)) | (Type::Number, Value::Number(_)) => {}
+        (Type::Boolean, Value::Bool(_)) | (Type::String, Value::String(_)) => {}
         (Type::Quantity, Value::String(_) | Value::Number(_)) | (Type::IntOrString, Value::String(_)) => {}
         (Type::Integer64, Value::Number(number)) if number.is_i64() => {}
         (Type::Integer32 | Type::IntOrString, Value::Number(number))
@@ -130,7 +130,6 @@ fn expected(kind: Type) -> &'static str {
         Type::Boolean => "bool",
         Type::Integer32 => "int32",
         Type::Integer64 => "int64",
-        Type::Number => "float64",
         Type::String => "string",
         Type::IntOrString => "intstr.IntOrString",
         Type::Quantity => "resource.Quantity",
@@ -177,9 +176,13 @@ mod tests {
         let object = json!({"spec": {"replicas": "three", "paused": 1, "template": []}});
         let texts: Vec<String> =
             check("apps", "v1", "Deployment", &object).unwrap().mistyped.iter().map(ToString::to_string).collect();
-        assert!(texts.contains(
-            &"json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32".to_owned()
-        ), "{texts:?}");
+        assert!(
+            texts.contains(
+                &"json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
+                    .to_owned()
+            ),
+            "{texts:?}"
+        );
         assert_eq!(texts.len(), 3);
     }
 
