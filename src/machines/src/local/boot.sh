@@ -8,9 +8,9 @@ mount -o remount,bind,rw /sys || true
 
 # The network namespace outlives a reboot of the machine; what the kernel keeps in it must not.
 nft flush ruleset || true
-for link in $(ls /sys/class/net); do
+for link in $(ip -oneline link | sed 's/^[0-9]*: \([^:@]*\).*/\1/'); do
     case "$link" in
-    lo | eth0 | bonding_masters) ;;
+    lo | eth0) ;;
     *) ip link delete "$link" 2>/dev/null || true ;;
     esac
 done

@@ -89,7 +89,10 @@ pub(super) fn ensure_bridge(cluster: &ClusterRecord) -> Result<()> {
     let bridge = cluster.bridge();
     let mtu = uplink_mtu().to_string();
     if !Path::new("/sys/class/net").join(&bridge).exists() {
-        ip(&["link", "add", &bridge, "mtu", &mtu, "type", "bridge", "stp_state", "0", "forward_delay", "0"])?;
+        // Without an address of its own a bridge takes one of its ports', and changes it when machines go.
+        let hardware = cluster.bridge_hardware_address();
+        let kind = ["type", "bridge", "stp_state", "0", "forward_delay", "0"];
+        ip(&[&["link", "add", &bridge, "address", &hardware, "mtu", &mtu][..], &kind].concat())?;
     }
     ip(&["address", "replace", &format!("{}/24", cluster.gateway()), "dev", &bridge])?;
     ip(&["link", "set", &bridge, "up"])?;

@@ -95,8 +95,16 @@ impl ClusterRecord {
 
     /// Stays the same over power cuts, so that nobody's neighbour table is wrong.
     pub(super) fn hardware_address(&self, machine: &MachineRecord) -> String {
+        self.hardware(machine.octet)
+    }
+
+    pub(super) fn bridge_hardware_address(&self) -> String {
+        self.hardware(1)
+    }
+
+    fn hardware(&self, octet: u8) -> String {
         let [high, low] = self.subnet.to_be_bytes();
-        format!("02:6e:61:{high:02x}:{low:02x}:{:02x}", machine.octet)
+        format!("02:6e:61:{high:02x}:{low:02x}:{octet:02x}")
     }
 
     pub(super) fn machine_name(&self, machine: &MachineRecord) -> String {

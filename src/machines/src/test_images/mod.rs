@@ -73,7 +73,7 @@ fn make(folder: &Path) -> Result<()> {
     run(command.arg(&debian).arg(SOURCE).env("LC_ALL", "C.UTF-8"))?;
     let base = base_layer(&debian)?;
     let shell = Settings { command: &["/bin/sh"], stop_signal: None, ports: &[] };
-    archive::write(&folder.join(NAMES[0].1), NAMES[0].0, &shell, &[base.clone()])?;
+    archive::write(&folder.join(NAMES[0].1), NAMES[0].0, &shell, std::slice::from_ref(&base))?;
     for (version, (name, file)) in ["1", "2"].iter().zip(&NAMES[1..]) {
         let nginx = nginx_layer(&debian, version)?;
         let settings = Settings {
