@@ -4,7 +4,8 @@ for hierarchy in /sys/fs/cgroup/*; do
     if mountpoint -q "$hierarchy"; then mount -o remount,bind,rw "$hierarchy" || true; fi
 done
 mount -o remount,bind,rw /proc/sys || true
-mount -o remount,bind,rw /sys || true
+# The whole file system of /sys is read-only, not just this mount of it.
+mount -o remount,rw /sys || mount -o remount,bind,rw /sys || true
 
 # The network namespace outlives a reboot of the machine; what the kernel keeps in it must not.
 nft flush ruleset || true

@@ -6,12 +6,13 @@ use crate::command::find_program;
 use crate::{Error, Result};
 
 /// Programs run by the provider and the Debian packages that hold them.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("systemd-nspawn", "systemd-container"),
     ("mmdebstrap", "mmdebstrap"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("mount", "mount"),
+    ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setsid", "util-linux"),
     ("find", "findutils"),

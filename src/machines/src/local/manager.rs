@@ -27,8 +27,20 @@ pub(super) struct Launch<'a> {
     pub(super) overlay: String,
     pub(super) root: &'a Path,
     pub(super) console: &'a Path,
+    /// The pinned network namespace.
+    pub(super) network: PathBuf,
     /// Arguments of systemd-nspawn that are the same everywhere.
     pub(super) arguments: Vec<String>,
+}
+
+impl Launch<'_> {
+    /// The launcher in its namespaces. In the machine's network already, or nspawn would mount a `/sys` that shows
+    /// the interfaces of this computer.
+    fn wrapper(&self) -> [String; 10] {
+        let network = format!("--net={}", self.network.display());
+        ["nsenter", &network, "unshare", "--mount", "--propagation", "slave", "sh", "-c", LAUNCH, "launch"]
+            .map(str::to_owned)
+    }
 }
 
 impl Manager {
@@ -65,7 +77,7 @@ impl Manager {
         let log = fs_err::OpenOptions::new().create(true).append(true).open(launch.console)?;
         // The launcher survives the terminal: a session of its own, nothing inherited but the log.
         let mut command = Command::new("setsid");
-        command.args(["unshare", "--mount", "--propagation", "slave", "sh", "-c", LAUNCH, "launch"]);
+        command.args(launch.wrapper());
         command.args(["--register=no", "--keep-unit"]).args(&launch.arguments);
         command.env("NARU_CGROUPS", groups.join(" ")).env("NARU_LOOP", "yes");
         command.envs(environment(launch, &hierarchies)).env_remove("NOTIFY_SOCKET").current_dir("/");
@@ -113,7 +125,7 @@ fn launch_as_service(launch: &Launch<'_>) -> Result<()> {
         command.arg(format!("--setenv={name}={value}"));
     }
     command.args(["--setenv=NARU_LOOP=no", "--setenv=NARU_CGROUPS="]);
-    command.args(["unshare", "--mount", "--propagation", "slave", "sh", "-c", LAUNCH, "launch"]);
+    command.args(launch.wrapper());
     command.args(["--register=yes", "--keep-unit"]).args(&launch.arguments);
     run(&mut command).map(drop)
 }

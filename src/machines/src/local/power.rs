@@ -119,7 +119,8 @@ impl Local {
         let lower = image::image_root(&self.config().cache, &machine.image_key);
         let (root, console) = (disk.root(), disk.console());
         let overlay = disk.overlay(&lower)?;
-        manager.launch(&Launch { name: &name, overlay, root: &root, console: &console, arguments })
+        let network = network::namespace_path(&name);
+        manager.launch(&Launch { name: &name, overlay, root: &root, console: &console, network, arguments })
     }
 
     fn switch_off(&self, record: &ClusterRecord, machine: &MachineRecord) -> Result<()> {
