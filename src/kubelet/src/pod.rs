@@ -33,7 +33,6 @@ pub(crate) trait PodExt {
     fn fqdn(&self, domain: &str) -> Option<String>;
     fn folder(&self, config: &Config) -> PathBuf;
     fn log_folder(&self, config: &Config) -> PathBuf;
-    fn phase(&self) -> &str;
 }
 
 /// The parts of a spec when there is none: an empty pod.
@@ -102,10 +101,6 @@ impl PodExt for Pod {
 
     fn log_folder(&self, config: &Config) -> PathBuf {
         log_folder(&config.folders, self.namespace(), self.name(), self.uid())
-    }
-
-    fn phase(&self) -> &str {
-        self.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
     }
 }
 

@@ -77,7 +77,8 @@ async fn request(
         }),
         ..Default::default()
     };
-    let call = api.create_token_request(account, &PostParams::default(), &body);
+    let params = PostParams::default();
+    let call = api.create_token_request(account, &params, &body);
     let answer = match tokio::time::timeout(REQUEST_TIMEOUT, call).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(crate::error_chain(&error)),
