@@ -115,7 +115,9 @@ impl Reporter {
                     .conditions
                     .iter()
                     .filter(|condition| !condition.status && condition.r#type.ends_with("Ready"))
-                    .map(|c| format!("container runtime {} not ready: reason:{} message:{}", c.r#type, c.reason, c.message))
+                    .map(|c| {
+                        format!("container runtime {} not ready: reason:{} message:{}", c.r#type, c.reason, c.message)
+                    })
                     .collect();
                 Some(problems.join("; ")).filter(|text| !text.is_empty())
             }

@@ -1,21 +1,28 @@
 //! Wires the parts of a node together and runs them until a signal comes. Pods outlive this program.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use naru_network::load_balancer::LoadBalancer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::config::NodeConfiguration;
 use crate::notify;
 
+const API_LOAD_BALANCER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6444));
 const API_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// systemd is told "ready" at the latest now: boot must not wait for a control plane that is away.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) async fn node(config: NodeConfiguration) -> anyhow::Result<()> {
+    // First of all: everything else on this host finds the API here.
+    let api = LoadBalancer::bind(API_LOAD_BALANCER, config.control_planes.clone()).await?;
+    tokio::spawn(api.run());
     let client = api_client(&config)?;
     let (stop, stopped) = watch::channel(false);
+    let mut network = tokio::spawn(naru_network::run(network_config(&config)?, client.clone(), stopped.clone()));
     let (ready, is_ready) = oneshot::channel();
     let kubelet = kubelet_config(&config);
     let mut running = tokio::spawn(kubelet.run(client.clone(), stopped.clone(), ready));
@@ -33,12 +40,28 @@ pub(crate) async fn node(config: NodeConfiguration) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         result = &mut running => return result?.context("the kubelet failed"),
+        result = &mut network => return result?.context("the network failed"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping; pods go on running");
     stop.send_replace(true);
     running.await?.context("the kubelet failed")
+}
+
+fn network_config(config: &NodeConfiguration) -> anyhow::Result<naru_network::Config> {
+    let version_4 = |address: IpAddr| match address {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => bail!("{address}: the pod network speaks IPv4 only"),
+    };
+    Ok(naru_network::Config {
+        node_name: config.name.clone(),
+        node_address: version_4(config.address)?,
+        pod_cidr: config.pod_cidr.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        dns_service_address: version_4(config.dns_service_ip)?,
+        cni: naru_network::CniPaths::default(),
+    })
 }
 
 fn kubelet_config(config: &NodeConfiguration) -> naru_kubelet::Config {

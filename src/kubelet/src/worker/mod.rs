@@ -2,11 +2,11 @@
 
 mod backoff;
 mod container_config;
+pub(crate) mod plan;
 mod report;
 mod sandbox;
 mod start;
 mod stop;
-pub(crate) mod plan;
 pub(crate) mod view;
 
 use std::collections::HashMap;

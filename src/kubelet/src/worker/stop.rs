@@ -12,11 +12,11 @@ use super::plan::Why;
 use super::report::Reporter;
 use super::view::{Record, State, View};
 use super::{Order, StepError, Worker};
+use crate::Context;
 use crate::events::Kind;
 use crate::pod::{PodExt, field_path, find_container, spec};
 use crate::probe_action::Target;
 use crate::qos::is_sidecar;
-use crate::Context;
 
 /// Upstream's floor: even a container whose preStop took all the time may clean up.
 const MIN_GRACE: Duration = Duration::from_secs(2);
