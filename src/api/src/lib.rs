@@ -19,3 +19,9 @@ mod validate;
 
 pub use resource::{Column, FieldError, FieldErrorKind, Resource, Scope, StoredAs, Strategy, Subresource};
 pub use rows::{by_kind, by_plural, groups, of_object, stored_row, table};
+
+/// Removes nulls and fills in what the client left out: for every decoded object, before validation, idempotent.
+pub fn apply_defaults(resource: &Resource, object: &mut serde_json::Value) {
+    defaults::drop_nulls(object);
+    (resource.strategy.default)(object);
+}
