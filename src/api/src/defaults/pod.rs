@@ -40,9 +40,6 @@ pub(super) fn template_of(spec: &mut Map<String, Value>) {
 fn template_map(template: &mut Map<String, Value>) {
     if let Some(spec) = existing(template, "spec") {
         pod_spec(spec);
-        if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
-            default_host_ports(spec);
-        }
     }
 }
 

@@ -35,6 +35,33 @@ pub(crate) fn service(object: &mut Value) {
     object.as_object_mut().map(|object| set(object, "status", json!({"loadBalancer": {}})));
 }
 
+/// An update that leaves out what the server had allocated keeps it.
+pub(crate) fn keep_allocated(new: &mut Value, old: &Value) {
+    let kind = crate::meta::string_at(new, &["spec", "type"]).to_owned();
+    let old_ports = crate::meta::list_at(old, &["spec", "ports"]).to_vec();
+    let Some(spec) = spec(new) else { return };
+    if kind == "ExternalName" {
+        return;
+    }
+    for name in ["clusterIP", "clusterIPs"] {
+        let unsaid = spec.get(name).is_none_or(|value| value.is_null() || value == "" || *value == json!([]));
+        if let Some(kept) = old.pointer(&format!("/spec/{name}")).filter(|_| unsaid) {
+            spec.insert(name.to_owned(), kept.clone());
+        }
+    }
+    if !matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+        return;
+    }
+    let key = |port: &Map<String, Value>| (port.get("port").cloned(), port.get("protocol").cloned());
+    for port in entries(spec, "ports") {
+        let wanted = key(port);
+        let same = old_ports.iter().filter_map(Value::as_object).find(|old_port| key(old_port) == wanted);
+        if let Some(kept) = same.and_then(|old_port| old_port.get("nodePort")).filter(|number| **number != 0) {
+            super::set_number(port, "nodePort", kept.as_i64().unwrap_or_default());
+        }
+    }
+}
+
 fn policies(spec: &mut Map<String, Value>, kind: &str) {
     if matches!(kind, "NodePort" | "LoadBalancer") {
         set_text(spec, "externalTrafficPolicy", "Cluster");

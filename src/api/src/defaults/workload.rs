@@ -103,7 +103,7 @@ pub(crate) fn daemon_set(object: &mut Value) {
     template_of(spec);
 }
 
-/// Selector and labels of a job carry its UID, which the server sets when it creates the object: see `generate_job_selector`.
+/// Selector and labels of a job carry its UID, so `prepare_job` makes them when the object has one.
 pub(crate) fn job(object: &mut Value) {
     if let Some(spec) = spec(object) {
         job_spec(spec);
@@ -125,6 +125,30 @@ fn job_spec(spec: &mut Map<String, Value>) {
     let policy = if unsaid(spec, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
     set_text(spec, "podReplacementPolicy", policy);
     template_of(spec);
+}
+
+/// A new job selects its pods by its own UID, unless its owner says that it chose the selector itself.
+pub(crate) fn prepare_job(object: &mut Value) {
+    let (uid, name) = (crate::meta::uid(object).to_owned(), crate::meta::name(object).to_owned());
+    let Some(spec) = spec(object) else { return };
+    if uid.is_empty() || spec.get("manualSelector") == Some(&Value::Bool(true)) {
+        return;
+    }
+    if let Some(selector) = map_of(spec, "selector").and_then(|selector| map_of(selector, "matchLabels")) {
+        selector.insert("batch.kubernetes.io/controller-uid".to_owned(), uid.clone().into());
+    }
+    let template = map_of(spec, "template").and_then(|template| map_of(template, "metadata"));
+    if let Some(labels) = template.and_then(|metadata| map_of(metadata, "labels")) {
+        for prefix in ["", "batch.kubernetes.io/"] {
+            labels.insert(format!("{prefix}controller-uid"), uid.clone().into());
+            labels.insert(format!("{prefix}job-name"), name.clone().into());
+        }
+    }
+}
+
+fn map_of<'a>(map: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
+    set(map, name, json!({}));
+    existing(map, name)
 }
 
 pub(crate) fn cron_job(object: &mut Value) {
