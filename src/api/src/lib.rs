@@ -49,7 +49,8 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// All errors of a changed object. Not for the subresources that may change more (binding, ephemeralcontainers, resize).
+/// All errors of a changed object. Not for the subresources that may change more (binding, ephemeralcontainers,
+/// resize).
 pub fn validate_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = validate::metadata(resource, new);
     errors.extend(validate::metadata_update(new, old));

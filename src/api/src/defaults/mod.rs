@@ -62,7 +62,8 @@ fn canonical_quantities(map: &mut Map<String, Value>, name: &str) {
     }
 }
 
-/// Removes fields that are null: the same as absent to every client, and not written back by upstream. Values of lists stay.
+/// Removes fields that are null: the same as absent to every client, and not written back by upstream. Values of lists
+/// stay.
 pub(crate) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -32,7 +32,9 @@ pub(crate) fn service(object: &mut Value) {
     }
     let kind = spec["type"].as_str().unwrap_or_default().to_owned();
     policies(spec, &kind);
-    object.as_object_mut().map(|object| set(object, "status", json!({"loadBalancer": {}})));
+    if let Some(object) = object.as_object_mut() {
+        set(object, "status", json!({"loadBalancer": {}}));
+    }
 }
 
 /// An update that leaves out what the server had allocated keeps it.

@@ -15,12 +15,14 @@ fn a_bare_pod() {
     let pod = defaulted(
         POD,
         json!({"metadata": {"name": "a", "creationTimestamp": null}, "spec": {"containers": [
-        {"name": "c", "image": "nginx", "ports": [{"containerPort": 80}], "resources": {"limits": {"cpu": 1, "memory": "1024Ki"}}}]}}),
+        {"name": "c", "image": "nginx", "ports": [{"containerPort": 80}], "resources": {"limits": {"cpu": 1,
+            "memory": "1024Ki"}}}]}}),
     );
     let expected = json!({"metadata": {"name": "a"}, "spec": {
         "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler",
         "terminationGracePeriodSeconds": 30, "securityContext": {}, "enableServiceLinks": true,
-        "containers": [{"name": "c", "image": "nginx", "imagePullPolicy": "Always", "ports": [{"containerPort": 80, "protocol": "TCP"}],
+        "containers": [{"name": "c", "image": "nginx", "imagePullPolicy": "Always", "ports": [{"containerPort": 80,
+            "protocol": "TCP"}],
             "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
             "resources": {"limits": {"cpu": "1", "memory": "1Mi"}, "requests": {"cpu": "1", "memory": "1Mi"}}}]},
         "status": {"phase": "Pending", "qosClass": "Guaranteed"}});
@@ -156,7 +158,8 @@ fn services() {
         plain,
         json!({"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
         "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
-        "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}, {"port": 90, "protocol": "UDP", "targetPort": "http"}]})
+        "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}, {"port": 90, "protocol": "UDP",
+            "targetPort": "http"}]})
     );
     let balanced = service(json!({"type": "LoadBalancer", "sessionAffinity": "ClientIP", "clusterIP": "10.96.0.7"}));
     assert_eq!(balanced["externalTrafficPolicy"], "Cluster");
@@ -210,7 +213,8 @@ fn defaults_are_idempotent_and_bear_wrong_shapes() {
             json!({}),
             json!({"spec": null, "metadata": null, "status": null}),
             json!({"spec": {"template": {"spec": {
-            "containers": [{"image": "a", "livenessProbe": {}}], "volumes": [{"name": "v"}]}}, "containers": [{"image": "a"}], "ports": [{"port": 1}]}}),
+            "containers": [{"image": "a", "livenessProbe": {}}], "volumes": [{"name": "v"}]}},
+                "containers": [{"image": "a"}], "ports": [{"port": 1}]}}),
             json!({"spec": "text", "metadata": 3, "status": [], "subsets": {}, "ports": 1, "data": 5}),
         ] {
             let mut once = start;

@@ -179,7 +179,8 @@ fn count_or_percent(errors: &mut Vec<FieldError>, path: &str, value: &Value) {
         Value::String(text) => {
             let digits = text.strip_suffix('%').filter(|digits| !digits.is_empty());
             if !digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())) {
-                let problem = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
+                let problem = "a valid percent string must be a numeric string followed by an ending '%' (e.g. \
+                '1%',  or \
                                '93%', regex used for validation is '[0-9]+%')";
                 errors.push(FieldError::invalid(path, value, problem));
             }

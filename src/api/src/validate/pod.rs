@@ -203,7 +203,8 @@ fn environment(errors: &mut Vec<FieldError>, container: &Value, path: &str) {
             let kinds = source.iter().filter(|(_, value)| !value.is_null()).count();
             let field = check.at("valueFrom");
             if kinds == 0 {
-                let text = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
+                let text = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, \
+                `secretKeyRef` or `fileKeyRef`";
                 check.push(FieldError::invalid_text(field, "", text));
             } else if kinds > 1 {
                 check.push(FieldError::invalid_text(field, "", "may not have more than one field specified at a time"));
@@ -329,7 +330,8 @@ fn tolerations(errors: &mut Vec<FieldError>, spec: &Value, path: &str) {
 }
 
 const POD_UPDATE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
-`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
+`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
+tolerations),\
 `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 pub(crate) fn pod_update(new: &Value, old: &Value) -> Vec<FieldError> {

@@ -25,7 +25,8 @@ fn updated(kind: (&str, &str, &str), old: &Value, change: &Value) -> Vec<String>
 }
 
 fn pod() -> Value {
-    json!({"metadata": {"name": "a", "namespace": "default"}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}})
+    json!({"metadata": {"name": "a", "namespace": "default"}, "spec": {"containers": [{"name": "c",
+        "image": "nginx"}]}})
 }
 
 fn pod_with(change: Value) -> Vec<String> {
@@ -36,11 +37,13 @@ fn pod_with(change: Value) -> Vec<String> {
 
 fn deployment() -> Value {
     json!({"metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {"matchLabels": {"app": "web"}},
-        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}}}})
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c",
+            "image": "nginx"}]}}}})
 }
 
 fn service() -> Value {
-    json!({"metadata": {"name": "web", "namespace": "default"}, "spec": {"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}})
+    json!({"metadata": {"name": "web", "namespace": "default"}, "spec": {"clusterIP": "10.96.0.7",
+        "ports": [{"port": 80}]}})
 }
 
 #[test]
@@ -67,7 +70,8 @@ fn metadata() {
     assert_eq!(
         errors[2..],
         [
-            "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully qualified",
+            "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it \
+            fully qualified",
             "metadata.ownerReferences.apiVersion: Invalid value: \"\": must not be empty",
         ]
     );
@@ -88,7 +92,8 @@ fn containers() {
         pod_with(json!({"containers": [{"name": "c"}, {"name": "c", "image": "a", "imagePullPolicy": "Sometimes"}]}));
     assert!(errors.contains(&"spec.containers[0].image: Required value".to_owned()), "{errors:?}");
     assert!(errors.contains(&"spec.containers[1].name: Duplicate value: \"c\"".to_owned()));
-    let unsupported = "spec.containers[1].imagePullPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"IfNotPresent\", \"Never\"";
+    let unsupported = "spec.containers[1].imagePullPolicy: Unsupported value: \"Sometimes\": supported values: \
+    \"Always\", \"IfNotPresent\", \"Never\"";
     assert!(errors.contains(&unsupported.to_owned()));
     let one = |extra: Value| {
         let mut container = json!({"name": "c", "image": "a"});
@@ -165,9 +170,8 @@ fn deployments() {
     assert_eq!(with(json!({"selector": null})), ["spec.selector: Required value"]);
     assert_eq!(
         with(json!({"selector": {"matchLabels": {"app": "other"}}})),
-        [
-            "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`"
-        ]
+        ["spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match \
+            template `labels`"]
     );
     assert_eq!(
         with(json!({"template": {"spec": {"restartPolicy": "Never"}}})),
@@ -216,9 +220,8 @@ fn services() {
     );
     assert_eq!(
         with(json!({"clusterIP": "nonsense"})),
-        [
-            "spec.clusterIPs[0]: Invalid value: \"nonsense\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-        ]
+        ["spec.clusterIPs[0]: Invalid value: \"nonsense\": must be a valid IP address, (e.g. 10.9.8.7 or \
+            2001:db8::ffff)"]
     );
     assert_eq!(with(json!({"clusterIP": "None", "ports": null})), [""; 0]);
 }
@@ -226,7 +229,8 @@ fn services() {
 #[test]
 fn node_ports_survive_an_update_without_them() {
     let row = crate::by_kind("", "v1", "Service").unwrap();
-    let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.7", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}});
+    let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.7", "ports": [{"port": 80, "protocol": "TCP",
+        "nodePort": 30080}]}});
     let mut new = json!({"spec": {"type": "NodePort", "ports": [{"port": 80}]}});
     crate::apply_defaults(row, &mut new);
     crate::prepare_update(row, &mut new, &old);
@@ -264,9 +268,8 @@ fn nodes_and_jobs() {
     let node = json!({"metadata": {"name": "w1"}, "spec": {"taints": [{"key": "a", "effect": "Sometimes"}]}});
     assert_eq!(
         created(("", "v1", "Node"), &node),
-        [
-            "spec.taints[0].effect: Unsupported value: \"Sometimes\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
-        ]
+        ["spec.taints[0].effect: Unsupported value: \"Sometimes\": supported values: \"NoSchedule\", \
+            \"PreferNoSchedule\", \"NoExecute\""]
     );
     let ranged = json!({"metadata": {"name": "w1"}, "spec": {"podCIDR": "10.244.1.0/24"}});
     let errors = updated(
@@ -292,7 +295,8 @@ fn nodes_and_jobs() {
 
 #[test]
 fn access_and_priorities() {
-    let binding = json!({"metadata": {"name": "b", "namespace": "n"}, "roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "Robot", "name": "x"}]});
+    let binding = json!({"metadata": {"name": "b", "namespace": "n"}, "roleRef": {"kind": "Role", "name": "r"},
+        "subjects": [{"kind": "Robot", "name": "x"}]});
     let kind = ("rbac.authorization.k8s.io", "v1", "RoleBinding");
     assert_eq!(
         created(kind, &binding),
@@ -315,7 +319,8 @@ fn wrong_shapes_never_panic() {
     let shapes = [
         json!({}),
         json!({"spec": "x", "metadata": [], "data": 3, "rules": {}, "roleRef": 5}),
-        json!({"spec": {"containers": ["x", null], "volumes": [3], "ports": [[]], "selector": "x", "template": 7, "taints": {}}, "ports": ["x"]}),
+        json!({"spec": {"containers": ["x", null], "volumes": [3], "ports": [[]], "selector": "x", "template": 7,
+            "taints": {}}, "ports": ["x"]}),
     ];
     for row in crate::table() {
         for shape in &shapes {

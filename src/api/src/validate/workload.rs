@@ -7,7 +7,8 @@ use crate::resource::FieldError;
 use crate::selector::LabelSelector;
 use serde_json::Value;
 
-const STATEFUL_SET_UPDATE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+const STATEFUL_SET_UPDATE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', \
+'template', \
 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
 const STATEFUL_SET_MUTABLE: &[&str] = &[
     "replicas",
