@@ -61,9 +61,8 @@ fn run(words: &[&str]) -> Result<ExitCode, Error> {
             }
         }
         _ => {
-            say(
-                "machines up NAME [WORKERS] [plain] [bookworm] | list | stop|cut|on NAME HOST | ssh NAME HOST COMMAND | down NAME | images",
-            );
+            say("machines up NAME [WORKERS] [plain] [bookworm] | down NAME | list | images");
+            say("machines stop|cut|on NAME HOST | ssh NAME HOST COMMAND…");
             return Ok(ExitCode::from(1));
         }
     }

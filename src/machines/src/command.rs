@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::lock::Lock;
 use crate::{Error, Result};
 
 /// How much of a program's standard error goes into an error.
@@ -12,6 +13,12 @@ const STDERR_LINES: usize = 20;
 /// Runs a command to its end; an exit status other than 0 is an error. Returns its standard output.
 pub(crate) fn run(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(command, &error))?;
+    finish(command, output)
+}
+
+/// Like [`run`], for work that must not overlap with that of another run, not even when this one is killed meanwhile.
+pub(crate) fn run_holding(command: &mut Command, lock: &Lock) -> Result<String> {
+    let output = command.stdin(lock.share()?).output().map_err(|error| cannot_start(command, &error))?;
     finish(command, output)
 }
 

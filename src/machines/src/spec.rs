@@ -140,7 +140,8 @@ pub(crate) fn machine_name(cluster: &str, host: &str) -> String {
     format!("{cluster}-{host}")
 }
 
-fn is_label(text: &str) -> bool {
+/// Names of clusters and groups; nothing that could leave the state folder.
+pub(crate) fn is_label(text: &str) -> bool {
     let mut characters = text.chars();
     characters.next().is_some_and(|first| first.is_ascii_lowercase())
         && characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')

@@ -46,7 +46,7 @@ pub(super) fn ensure_group(hierarchy: &Hierarchy, relative: &Path) -> Result<Pat
     let mut group = hierarchy.path.clone();
     for part in relative {
         if hierarchy.unified {
-            // Not all controllers exist everywhere, and with version 1 beside it there are none: best effort, one by one.
+            // Not all controllers exist everywhere, beside version 1 none at all: best effort, one by one.
             for controller in ["+cpuset", "+cpu", "+io", "+memory", "+pids"] {
                 let _ = fs_err::write(group.join("cgroup.subtree_control"), controller);
             }

@@ -24,7 +24,7 @@ const PROGRAMS: [(&str, &str); 10] = [
 pub struct Config {
     /// Root file systems and container images: costs time, not data, when lost.
     pub cache: PathBuf,
-    /// Clusters and the disks of their machines. Must be able to hold an overlay's upper folder (not an overlay itself).
+    /// Clusters and the disks of their machines. Must be able to hold an overlay's upper folder: no overlay itself.
     pub state: PathBuf,
 }
 

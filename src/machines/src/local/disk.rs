@@ -9,6 +9,7 @@ use super::record::{ClusterRecord, MachineRecord};
 use super::{Config, image, keys, network};
 use crate::{Error, Result};
 
+const LAUNCH: &str = include_str!("launch.sh");
 const BOOT: &str = include_str!("boot.sh");
 const BOOT_UNIT: &str = include_str!("boot.service");
 
@@ -39,6 +40,11 @@ impl Disk {
 
     pub(super) fn host_key(&self) -> PathBuf {
         self.folder.join("host_key")
+    }
+
+    /// The launcher of this machine.
+    pub(super) fn script(&self) -> PathBuf {
+        self.folder.join("launch.sh")
     }
 
     fn upper(&self) -> PathBuf {
@@ -95,6 +101,7 @@ impl Disk {
 
     /// What may have changed on this computer since the last start.
     pub(super) fn refresh(&self) -> Result<()> {
+        fs_err::write(self.script(), LAUNCH)?;
         let lines: Vec<String> = network::resolvers()?.iter().map(|server| format!("nameserver {server}\n")).collect();
         self.put("etc/resolv.conf", 0o644, &lines.concat())
     }

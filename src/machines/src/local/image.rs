@@ -5,7 +5,7 @@ use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::command::run;
+use crate::command::run_holding;
 use crate::lock::Lock;
 use crate::{ImageSpec, Release, Result};
 
@@ -112,7 +112,7 @@ pub(super) fn ensure_image(cache: &Path, spec: &ImageSpec, starting: impl FnOnce
     }
     let roots = cache.join("roots");
     fs_err::create_dir_all(&roots)?;
-    let _lock = Lock::take(&roots.join(format!(".{key}.lock")))?;
+    let lock = Lock::take(&roots.join(format!(".{key}.lock")))?;
     if root.is_dir() {
         return Ok(root);
     }
@@ -120,18 +120,18 @@ pub(super) fn ensure_image(cache: &Path, spec: &ImageSpec, starting: impl FnOnce
     // The lock is ours: whatever lies under the temporary name is the rest of a run that died.
     let making = roots.join(format!(".making-{key}"));
     remove_folder(&making)?;
-    make(&recipe, &making)?;
+    make(&recipe, &making, &lock)?;
     publish(&making, &root)?;
     Ok(root)
 }
 
-fn make(recipe: &Recipe, folder: &Path) -> Result<()> {
+fn make(recipe: &Recipe, folder: &Path, lock: &Lock) -> Result<()> {
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--mode=root", "--variant=minbase"]).args(LEAN_OPTIONS);
     command.arg(format!("--include={}", recipe.packages.join(","))).arg(format!("--customize-hook={FINISH}"));
     command.arg(recipe.release.suite()).arg(folder).args(recipe.sources());
     command.env("LC_ALL", "C.UTF-8").env("DEBIAN_FRONTEND", "noninteractive");
-    run(&mut command).map(drop)
+    run_holding(&mut command, lock).map(drop)
 }
 
 /// Gives a finished folder its name, after its content is on disk: a name must never stand for half a tree.

@@ -9,8 +9,6 @@ use super::cgroups::{self, Hierarchy};
 use crate::Result;
 use crate::command::run;
 
-const LAUNCH: &str = include_str!("launch.sh");
-
 /// How processes of machines are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manager {
@@ -27,6 +25,8 @@ pub(super) struct Launch<'a> {
     pub(super) overlay: String,
     pub(super) root: &'a Path,
     pub(super) console: &'a Path,
+    /// The launcher, a shell script.
+    pub(super) script: &'a Path,
     /// The pinned network namespace.
     pub(super) network: PathBuf,
     /// Arguments of systemd-nspawn that are the same everywhere.
@@ -36,10 +36,10 @@ pub(super) struct Launch<'a> {
 impl Launch<'_> {
     /// The launcher in its namespaces. In the machine's network already, or nspawn would mount a `/sys` that shows
     /// the interfaces of this computer.
-    fn wrapper(&self) -> [String; 10] {
+    fn wrapper(&self) -> [String; 8] {
         let network = format!("--net={}", self.network.display());
-        ["nsenter", &network, "unshare", "--mount", "--propagation", "slave", "sh", "-c", LAUNCH, "launch"]
-            .map(str::to_owned)
+        let script = self.script.to_string_lossy();
+        ["nsenter", &network, "unshare", "--mount", "--propagation", "slave", "sh", &script].map(str::to_owned)
     }
 }
 

@@ -22,6 +22,7 @@ pub use config::{Config, check_computer};
 pub(crate) use image::{publish, remove_folder};
 
 use crate::lock::Lock;
+use crate::spec::is_label;
 use crate::{ClusterSpec, Error, Group, ImageSpec, Machine, Power, Progress, Provider, Result};
 use disk::Disk;
 use manager::Manager;
@@ -94,6 +95,9 @@ impl Local {
     }
 
     fn lock(&self, cluster: &str) -> Result<Lock> {
+        if !is_label(cluster) {
+            return Err(Error::Unknown { name: cluster.to_owned() });
+        }
         Lock::take(&self.config.state.join(format!(".{cluster}.lock")))
     }
 
@@ -148,9 +152,16 @@ impl Local {
     fn make_images(&self, record: &ClusterRecord, progress: &(dyn Fn(Progress) + Sync)) -> Result<()> {
         for machine in &record.machines {
             // An older recipe's root that is still cached stays in use by its machines.
-            if !image::image_root(&self.config.cache, &machine.image_key).is_dir() {
-                self.ensure_image(&machine.image, progress)?;
+            if image::image_root(&self.config.cache, &machine.image_key).is_dir() {
+                continue;
             }
+            if machine.prepared && machine.image_key != image::image_key(&machine.image) {
+                let (host, key) = (&machine.host, &machine.image_key);
+                let message =
+                    format!("the root file system of {host} ({key}) is gone from the cache; delete the machine");
+                return Err(Error::specification(&record.name, message));
+            }
+            self.ensure_image(&machine.image, progress)?;
         }
         Ok(())
     }
@@ -252,6 +263,8 @@ impl Provider for Local {
             }
             remove_folder(&self.config.cluster(cluster))?;
         }
+        // Left by a run that died after the record had gone.
+        let _ = fs_err::remove_dir(self.config.cluster(cluster));
         let _ = fs_err::remove_file(self.config.state.join(format!(".{cluster}.lock")));
         drop(lock);
         let _ = fs_err::remove_dir(&self.config.state);

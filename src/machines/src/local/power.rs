@@ -117,10 +117,18 @@ impl Local {
         let mut arguments = nspawn_arguments(&name, &disk.root(), &machine.host);
         arguments.extend(disk.binds());
         let lower = image::image_root(&self.config().cache, &machine.image_key);
-        let (root, console) = (disk.root(), disk.console());
+        let (root, console, script) = (disk.root(), disk.console(), disk.script());
         let overlay = disk.overlay(&lower)?;
         let network = network::namespace_path(&name);
-        manager.launch(&Launch { name: &name, overlay, root: &root, console: &console, network, arguments })
+        manager.launch(&Launch {
+            name: &name,
+            overlay,
+            root: &root,
+            console: &console,
+            script: &script,
+            network,
+            arguments,
+        })
     }
 
     fn switch_off(&self, record: &ClusterRecord, machine: &MachineRecord) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use crate::spec::{MACHINES_MAX, machine_name};
+use crate::spec::{MACHINES_MAX, is_label, machine_name};
 use crate::{Error, ImageSpec, Result, Role};
 
 /// Machines get the addresses from here on; those below are for the bridge and for people.
@@ -44,6 +44,9 @@ pub(super) struct MachineRecord {
 
 impl ClusterRecord {
     pub(super) fn load(config: &Config, cluster: &str) -> Result<Option<Self>> {
+        if !is_label(cluster) {
+            return Ok(None);
+        }
         let path = config.cluster(cluster).join("cluster.json");
         let text = match fs_err::read(&path) {
             Ok(text) => text,
@@ -167,6 +170,14 @@ mod tests {
         assert_eq!(record(&[11, 13]).free_octet().unwrap(), 12);
         let all: Vec<u8> = (11..=250).collect();
         assert!(record(&all).free_octet().is_err());
+    }
+
+    #[test]
+    fn a_name_cannot_leave_the_state_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { cache: folder.path().join("cache"), state: folder.path().join("state") };
+        ClusterRecord { name: "demo".to_owned(), ..record(&[]) }.save(&config).unwrap();
+        assert_eq!(ClusterRecord::load(&config, "../state/demo").unwrap(), None);
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl Settings<'_> {
 /// Writes an image of these layers, the lowest first.
 pub(super) fn write(path: &Path, name: &str, settings: &Settings<'_>, layers: &[Vec<u8>]) -> Result<()> {
     let blob = |bytes: &[u8]| format!("blobs/sha256/{}", digest(bytes));
-    let describe = |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len()});
+    let identity = |bytes: &[u8]| format!("sha256:{}", digest(bytes));
+    let describe =
+        |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "digest": identity(bytes), "size": bytes.len()});
     let config = encode(&settings.config(layers));
     let manifest = encode(&json!({
         "schemaVersion": 2,

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::command::run;
+use crate::command::{run, run_holding};
 use crate::local::{publish, remove_folder};
 use crate::lock::Lock;
 use crate::{Error, Result};
@@ -47,12 +47,12 @@ pub fn ensure_all(cache: &Path) -> Result<Vec<TestImage>> {
     let folder = images.join(&key[..12]);
     if !folder.is_dir() {
         fs_err::create_dir_all(&images)?;
-        let _lock = Lock::take(&images.join(".lock"))?;
+        let lock = Lock::take(&images.join(".lock"))?;
         if !folder.is_dir() {
             let making = images.join(".making");
             remove_folder(&making)?;
             fs_err::create_dir_all(&making)?;
-            make(&making)?;
+            make(&making, &lock)?;
             publish(&making, &folder)?;
         }
     }
@@ -66,11 +66,11 @@ const NAMES: [(&str, &str); 3] = [
     ("naru.dev/test/nginx:2", "nginx-2.tar"),
 ];
 
-fn make(folder: &Path) -> Result<()> {
+fn make(folder: &Path, lock: &Lock) -> Result<()> {
     let debian = folder.join("debian");
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--mode=root", "--variant=extract", &format!("--include={PACKAGES}"), SUITE]);
-    run(command.arg(&debian).arg(SOURCE).env("LC_ALL", "C.UTF-8"))?;
+    run_holding(command.arg(&debian).arg(SOURCE).env("LC_ALL", "C.UTF-8"), lock)?;
     let base = base_layer(&debian)?;
     let shell = Settings { command: &["/bin/sh"], stop_signal: None, ports: &[] };
     archive::write(&folder.join(NAMES[0].1), NAMES[0].0, &shell, std::slice::from_ref(&base))?;
