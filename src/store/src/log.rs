@@ -28,6 +28,14 @@ pub struct Event {
 }
 
 impl Event {
+    /// The state before the change, as of the change: what those see for whom the object is now gone.
+    pub fn last_state(&self) -> Arc<Entry> {
+        match &self.previous {
+            Some(previous) if !self.deleted => Arc::new(previous.at_revision(self.revision)),
+            _ => Arc::clone(&self.entry),
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.entry.value.len()
     }
