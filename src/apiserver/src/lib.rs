@@ -2,7 +2,20 @@
 //! serves every row of the resource table from the store. No kind has a handler of its own.
 
 pub mod chain;
+mod documents;
+mod handler;
+pub mod web;
+mod kubelet;
+mod metrics;
+mod registry;
+mod seam;
 pub mod status;
 
 pub use chain::{Operation, RequestInfo, UserInfo};
+pub use documents::GIT_VERSION;
+pub use handler::{ApiServer, Config};
+pub use web::{Body, BoxError, tls};
+pub use kubelet::KubeletAccess;
+pub use registry::catalog::Catalog;
+pub use registry::objects::Objects;
 pub use status::ApiError;
