@@ -21,6 +21,49 @@ pub struct Resource {
     pub fields: &'static [(&'static str, &'static str)],
     pub columns: &'static [Column],
     pub strategy: Strategy,
+    /// Set when the objects are another row's, seen under other names. Only the other row is stored; the strategy,
+    /// the selectable fields and the columns here apply to this row's form.
+    pub stored_as: Option<StoredAs>,
+}
+
+/// How one row is a view on the objects of another (`events.k8s.io/v1` on core events, `autoscaling/v1` on `v2`).
+#[derive(Debug, Clone, Copy)]
+pub struct StoredAs {
+    pub group: &'static str,
+    pub version: &'static str,
+    /// Rewrites an object of this row into the stored form, `apiVersion` and `kind` included.
+    pub to_stored: fn(&mut Value),
+    /// Rewrites a stored object into this row's form, `apiVersion` and `kind` included.
+    pub from_stored: fn(&mut Value),
+}
+
+impl Resource {
+    /// `apps/v1`, or `v1` for the core group.
+    pub fn api_version(&self) -> String {
+        crate::meta::api_version(self.group, self.version)
+    }
+
+    /// `deployments.apps`, or `pods` for the core group: how messages name the resource.
+    pub fn group_resource(&self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    pub fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.verbs.contains(&verb)
+    }
+
+    /// Whether objects of the kind exist in the store (reviews and bindings are computed).
+    pub fn is_stored(&self) -> bool {
+        self.has_verb("get")
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|subresource| subresource.name == name)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +130,48 @@ pub enum FieldErrorKind {
     NotSupported,
     Forbidden,
     TooLong,
+}
+
+impl FieldError {
+    pub fn required(field: impl Into<String>, detail: &str) -> Self {
+        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        Self { kind: FieldErrorKind::Required, field: field.into(), message }
+    }
+
+    /// `value` is shown quoted when it is text, as JSON otherwise.
+    pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
+        let message = format!("Invalid value: {value}: {detail}");
+        Self { kind: FieldErrorKind::Invalid, field: field.into(), message }
+    }
+
+    pub fn invalid_text(field: impl Into<String>, value: &str, detail: &str) -> Self {
+        Self::invalid(field, &Value::String(value.to_owned()), detail)
+    }
+
+    pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
+        Self { kind: FieldErrorKind::Duplicate, field: field.into(), message: format!("Duplicate value: {value}") }
+    }
+
+    pub fn not_supported(field: impl Into<String>, value: &str, supported: &[&str]) -> Self {
+        let quoted: Vec<String> = supported.iter().map(|one| format!("\"{one}\"")).collect();
+        let message = format!("Unsupported value: \"{value}\": supported values: {}", quoted.join(", "));
+        Self { kind: FieldErrorKind::NotSupported, field: field.into(), message }
+    }
+
+    pub fn forbidden(field: impl Into<String>, detail: &str) -> Self {
+        Self { kind: FieldErrorKind::Forbidden, field: field.into(), message: format!("Forbidden: {detail}") }
+    }
+
+    pub fn too_long(field: impl Into<String>, most_bytes: usize) -> Self {
+        let message = format!("Too long: may not be more than {most_bytes} bytes");
+        Self { kind: FieldErrorKind::TooLong, field: field.into(), message }
+    }
+}
+
+impl std::fmt::Display for FieldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
 }
 
 impl FieldErrorKind {

@@ -1,0 +1,30 @@
+//! x
+use serde_json::Value;
+pub(crate) fn cron_job(_: &mut Value) {}
+pub(crate) fn csi_driver(_: &mut Value) {}
+pub(crate) fn daemon_set(_: &mut Value) {}
+pub(crate) fn deployment(_: &mut Value) {}
+pub(crate) fn endpoint_slice(_: &mut Value) {}
+pub(crate) fn endpoints(_: &mut Value) {}
+pub(crate) fn event(_: &mut Value) {}
+pub(crate) fn horizontal_pod_autoscaler(_: &mut Value) {}
+pub(crate) fn horizontal_pod_autoscaler_v1(_: &mut Value) {}
+pub(crate) fn ingress_class(_: &mut Value) {}
+pub(crate) fn job(_: &mut Value) {}
+pub(crate) fn limit_range(_: &mut Value) {}
+pub(crate) fn namespace(_: &mut Value) {}
+pub(crate) fn network_policy(_: &mut Value) {}
+pub(crate) fn node(_: &mut Value) {}
+pub(crate) fn persistent_volume(_: &mut Value) {}
+pub(crate) fn persistent_volume_claim(_: &mut Value) {}
+pub(crate) fn pod(_: &mut Value) {}
+pub(crate) fn pod_template(_: &mut Value) {}
+pub(crate) fn priority_class(_: &mut Value) {}
+pub(crate) fn replica_set(_: &mut Value) {}
+pub(crate) fn replication_controller(_: &mut Value) {}
+pub(crate) fn resource_quota(_: &mut Value) {}
+pub(crate) fn role_binding(_: &mut Value) {}
+pub(crate) fn secret(_: &mut Value) {}
+pub(crate) fn service(_: &mut Value) {}
+pub(crate) fn stateful_set(_: &mut Value) {}
+pub(crate) fn storage_class(_: &mut Value) {}

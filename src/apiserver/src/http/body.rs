@@ -1,0 +1,63 @@
+//! Request bodies: bounded, then decoded from JSON or YAML.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+
+use crate::http::Body;
+use crate::status::ApiError;
+
+pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
+/// Deepest nesting of a decoded document is bounded by the JSON library's own recursion limit (128).
+const ACCEPTED: &str = "application/json, application/yaml";
+
+pub(crate) async fn read(body: Body) -> Result<Bytes, ApiError> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
+            Err(ApiError::new(413, "RequestEntityTooLarge", text))
+        }
+        Err(error) => Err(ApiError::bad_request(format!("the request body could not be read: {error}"))),
+    }
+}
+
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// An object as sent to create or update.
+pub(crate) fn object(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiError> {
+    let media = media_type(headers);
+    let value = match media {
+        "" | "application/json" => json(bytes)?,
+        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(bytes)?,
+        other => {
+            let text = format!("the body of the request was in an unknown format ({other}) - accepted media types include: {ACCEPTED}");
+            return Err(ApiError::unsupported_media_type(text));
+        }
+    };
+    match value.is_object() {
+        true => Ok(value),
+        false => Err(ApiError::bad_request("the request body is not an object")),
+    }
+}
+
+/// The body of a DELETE, which is often empty.
+pub(crate) fn delete_options(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiError> {
+    if bytes.iter().all(u8::is_ascii_whitespace) { Ok(Value::Null) } else { object(headers, bytes) }
+}
+
+pub(crate) fn json(bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::bad_request(format!("the object provided could not be decoded: {error}")))
+}
+
+fn yaml(bytes: &[u8]) -> Result<Value, ApiError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| ApiError::bad_request("the request body is not UTF-8"))?;
+    serde_saphyr::from_str(text)
+        .map_err(|error| ApiError::bad_request(format!("yaml: the object provided could not be decoded: {error}")))
+}

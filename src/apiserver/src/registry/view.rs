@@ -1,0 +1,127 @@
+//! The forms of an answer: the bytes as they are, Table, PartialObjectMetadata, YAML.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use naru_api::Resource;
+use naru_store::Entry;
+use serde_json::{Value, json};
+
+use crate::http::accept::{Form, Output};
+use crate::http::{self, Body, encode};
+use crate::registry::objects::{Objects, now_unix_s};
+use crate::status::ApiError;
+
+/// The bytes of an entry in the form of this row: for all but views these are the stored ones, not copied.
+pub(crate) fn bytes(objects: &Objects, row: &Resource, entry: &Entry) -> Bytes {
+    match row.stored_as {
+        None => entry.value.clone(),
+        Some(_) => encode(&objects.decode(row, entry)).into(),
+    }
+}
+
+pub(crate) fn entry_response(
+    objects: &Objects,
+    row: &Resource,
+    entry: &Entry,
+    code: StatusCode,
+    output: Output,
+    include: Include,
+) -> Result<Response<Body>, ApiError> {
+    match output {
+        Output::JSON => Ok(http::respond(code, "application/json", http::full(bytes(objects, row, entry)))),
+        _ => object_response(row, objects.decode(row, entry), code, output, include),
+    }
+}
+
+pub(crate) fn object_response(
+    row: &Resource,
+    object: Value,
+    code: StatusCode,
+    output: Output,
+    include: Include,
+) -> Result<Response<Body>, ApiError> {
+    let value = match output.form {
+        Form::Plain => object,
+        Form::Metadata => partial(object),
+        Form::Table => {
+            let revision = object["metadata"]["resourceVersion"].clone();
+            table(row, &[object], json!({"resourceVersion": revision}), include)
+        }
+    };
+    value_response(&value, code, output)
+}
+
+pub(crate) fn value_response(value: &Value, code: StatusCode, output: Output) -> Result<Response<Body>, ApiError> {
+    if !output.yaml {
+        return Ok(http::json(code, value));
+    }
+    let text = serde_saphyr::to_string(value).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(http::respond(code, "application/yaml", http::full(text)))
+}
+
+/// `metav1.PartialObjectMetadata` of an object.
+pub(crate) fn partial(mut object: Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"].take()})
+}
+
+/// How much of each object a table's row carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+impl Include {
+    pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
+        match text {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "None" => Ok(Self::None),
+            "Object" => Ok(Self::Object),
+            other => Err(ApiError::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        }
+    }
+}
+
+pub(crate) fn table(row: &Resource, objects: &[Value], metadata: Value, include: Include) -> Value {
+    let now = now_unix_s();
+    let columns: Vec<Value> = row
+        .columns
+        .iter()
+        .map(|column| {
+            json!({"name": column.name, "type": column.r#type, "format": column.format,
+                "description": column.description, "priority": column.priority})
+        })
+        .collect();
+    let rows: Vec<Value> = objects
+        .iter()
+        .map(|object| {
+            let cells: Vec<Value> = row.columns.iter().map(|column| (column.cell)(object, now)).collect();
+            let shown = match include {
+                Include::None => Value::Null,
+                Include::Metadata => partial(object.clone()),
+                Include::Object => object.clone(),
+            };
+            json!({"cells": cells, "object": shown})
+        })
+        .collect();
+    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+        "columnDefinitions": columns, "rows": rows})
+}
+
+/// Adds `Warning: 299` headers, as kubectl prints them.
+pub(crate) fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let escaped: String = warning.chars().filter(|character| !character.is_control()).collect();
+        let text = format!("299 - \"{}\"", escaped.replace('\\', "\\\\").replace('"', "\\\""));
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+pub(crate) fn decode_all(objects: &Objects, row: &Resource, entries: &[Arc<Entry>]) -> Vec<Value> {
+    entries.iter().map(|entry| objects.decode(row, entry)).collect()
+}
