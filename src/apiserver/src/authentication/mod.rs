@@ -85,4 +85,4 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

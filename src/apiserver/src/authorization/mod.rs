@@ -114,4 +114,4 @@ fn attempt(info: &RequestInfo) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
