@@ -13,6 +13,11 @@ const GROUP: &str = "impersonate-group";
 const UID: &str = "impersonate-uid";
 const EXTRA_PREFIX: &str = "impersonate-extra-";
 
+/// Whether any header asks for another user.
+pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+}
+
 /// The user whose rights the request is judged by: `user` itself unless impersonation headers say otherwise.
 pub fn impersonate(headers: &HeaderMap, user: UserInfo, authorizer: &dyn Authorizer) -> Result<UserInfo, ApiError> {
     let Some(wanted) = wanted_user(headers)? else { return Ok(user) };
