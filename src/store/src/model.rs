@@ -92,7 +92,8 @@ pub enum Condition {
 #[derive(Debug, Clone)]
 pub enum Change {
     Put(Draft),
-    Delete,
+    /// With a last state for watchers to see, if it is not the present one.
+    Delete(Option<Draft>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

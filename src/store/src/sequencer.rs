@@ -82,7 +82,7 @@ impl Sequencer {
             .into_iter()
             .filter_map(|(table, key)| {
                 let revision = state.tables.get(&table)?.entries.get(&key)?.revision;
-                let write = Write { table, key, condition: Condition::Revision(revision), change: Change::Delete };
+                let write = Write { table, key, condition: Condition::Revision(revision), change: Change::Delete(None) };
                 Some(Command { write, reply: oneshot::channel().0 })
             })
             .collect();
@@ -141,7 +141,8 @@ impl Group {
         let revision = self.state.revision + 1;
         let (entry, deleted) = match change {
             Change::Put(draft) => (Arc::new(draft.finish(revision)), false),
-            Change::Delete => {
+            Change::Delete(Some(last)) => (Arc::new(last.finish(revision)), true),
+            Change::Delete(None) => {
                 let last = previous.as_ref().ok_or(StoreError::NotFound)?;
                 (Arc::new(last.at_revision(revision)), true)
             }

@@ -30,7 +30,7 @@ fn put(table: &str, key: &str, condition: Condition, text: &str) -> Write {
 }
 
 fn delete(table: &str, key: &str, revision: u64) -> Write {
-    Write { table: table.into(), key: key.into(), condition: Condition::Revision(revision), change: Change::Delete }
+    Write { table: table.into(), key: key.into(), condition: Condition::Revision(revision), change: Change::Delete(None) }
 }
 
 #[tokio::test]

@@ -12,9 +12,9 @@ use naru_store::{Entry, Snapshot, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::http::accept::{Form, Output};
-use crate::http::query::Query;
-use crate::http::{self, Body, Outcome};
+use crate::web::accept::{Form, Output};
+use crate::web::query::Query;
+use crate::web::{self, Body, Outcome};
 use crate::registry::objects::Objects;
 use crate::registry::select::Selection;
 use crate::registry::view::{self, Include};
@@ -147,7 +147,7 @@ pub(crate) fn store_error(error: &StoreError) -> ApiError {
 fn expired_token(start: &str) -> Response<Body> {
     let mut status = ApiError::expired(EXPIRED_TOKEN).status();
     status["metadata"]["continue"] = json!(Token::encode(0, start));
-    http::json(StatusCode::GONE, &status)
+    web::json(StatusCode::GONE, &status)
 }
 
 /// `start` is the last key of the page before.
@@ -190,8 +190,8 @@ fn respond(objects: &Objects, row: &'static Resource, page: Page, output: Output
         let views = row.stored_as.map(|_| page.entries.iter().map(|entry| view::bytes(objects, row, entry)).collect());
         let items: Vec<Bytes> =
             views.unwrap_or_else(|| page.entries.iter().map(|entry| entry.value.clone()).collect());
-        let body = http::stream(futures::stream::iter(Chunks { head: Some(head), items: items.into_iter(), first: true }));
-        return Ok(http::respond(StatusCode::OK, "application/json", body));
+        let body = web::stream(futures::stream::iter(Chunks { head: Some(head), items: items.into_iter(), first: true }));
+        return Ok(web::respond(StatusCode::OK, "application/json", body));
     }
     let items = view::decode_all(objects, row, &page.entries);
     let value = match output.form {

@@ -4,7 +4,7 @@ use naru_api::Resource;
 use naru_api::selector::{FieldSelector, LabelSelector};
 use naru_store::Entry;
 
-use crate::http::query::Query;
+use crate::web::query::Query;
 use crate::registry::catalog;
 use crate::registry::objects::Objects;
 use crate::status::ApiError;

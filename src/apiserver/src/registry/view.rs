@@ -8,8 +8,8 @@ use naru_api::Resource;
 use naru_store::Entry;
 use serde_json::{Value, json};
 
-use crate::http::accept::{Form, Output};
-use crate::http::{self, Body, encode};
+use crate::web::accept::{Form, Output};
+use crate::web::{self, Body, encode};
 use crate::registry::objects::{Objects, now_unix_s};
 use crate::status::ApiError;
 
@@ -30,7 +30,7 @@ pub(crate) fn entry_response(
     include: Include,
 ) -> Result<Response<Body>, ApiError> {
     match output {
-        Output::JSON => Ok(http::respond(code, "application/json", http::full(bytes(objects, row, entry)))),
+        Output::JSON => Ok(web::respond(code, "application/json", web::full(bytes(objects, row, entry)))),
         _ => object_response(row, objects.decode(row, entry), code, output, include),
     }
 }
@@ -55,10 +55,10 @@ pub(crate) fn object_response(
 
 pub(crate) fn value_response(value: &Value, code: StatusCode, output: Output) -> Result<Response<Body>, ApiError> {
     if !output.yaml {
-        return Ok(http::json(code, value));
+        return Ok(web::json(code, value));
     }
     let text = serde_saphyr::to_string(value).map_err(|error| ApiError::internal(error.to_string()))?;
-    Ok(http::respond(code, "application/yaml", http::full(text)))
+    Ok(web::respond(code, "application/yaml", web::full(text)))
 }
 
 /// `metav1.PartialObjectMetadata` of an object.

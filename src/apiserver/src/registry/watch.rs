@@ -11,9 +11,9 @@ use naru_store::{Entry, Event, StoreError, Watcher};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::http::accept::{Form, Output};
-use crate::http::query::Query;
-use crate::http::{self, Outcome, encode};
+use crate::web::accept::{Form, Output};
+use crate::web::query::Query;
+use crate::web::{self, Outcome, encode};
 use crate::registry::list::{CHUNK_BYTES, parse_version, store_error};
 use crate::registry::objects::Objects;
 use crate::registry::select::Selection;
@@ -97,7 +97,7 @@ pub(crate) fn watch(
         let bytes = watch.step().await?;
         Some((bytes, watch))
     });
-    Ok(http::respond(StatusCode::OK, "application/json", http::stream(body)))
+    Ok(web::respond(StatusCode::OK, "application/json", web::stream(body)))
 }
 
 fn initial_events(query: &Query) -> Result<Option<bool>, ApiError> {

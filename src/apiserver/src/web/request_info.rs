@@ -3,7 +3,7 @@
 use http::{Method, Uri};
 
 use crate::chain::RequestInfo;
-use crate::http::query::{Query, decode};
+use crate::web::query::{Query, decode};
 
 /// Subresources of namespaces that are not kinds within a namespace.
 const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];

@@ -1,27 +1,31 @@
 //! Request bodies: bounded, then decoded from JSON or YAML.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde_json::Value;
 
-use crate::http::Body;
+use crate::web::Body;
 use crate::status::ApiError;
 
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 /// Deepest nesting of a decoded document is bounded by the JSON library's own recursion limit (128).
 const ACCEPTED: &str = "application/json, application/yaml";
 
-pub(crate) async fn read(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
+pub(crate) async fn read(mut body: Body) -> Result<Bytes, ApiError> {
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| ApiError::bad_request(format!("the request body could not be read: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if collected.len() + data.len() > BODY_BYTES_MAX {
             let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
-            Err(ApiError::new(413, "RequestEntityTooLarge", text))
+            return Err(ApiError::new(413, "RequestEntityTooLarge", text));
         }
-        Err(error) => Err(ApiError::bad_request(format!("the request body could not be read: {error}"))),
+        collected.extend_from_slice(&data);
     }
+    Ok(collected.freeze())
 }
 
 pub(crate) fn media_type(headers: &HeaderMap) -> &str {
