@@ -1,5 +1,6 @@
 //! What every controller stands on: shared informers, keyed work queues, events, expectations, small helpers.
 
+mod claim;
 mod error;
 mod events;
 mod expectations;
@@ -8,6 +9,7 @@ pub mod meta;
 mod queue;
 pub mod selector;
 
+pub use claim::claim;
 pub use error::{Error, Result, error_chain};
 pub use events::{EventKind, Recorder, Subject};
 pub use expectations::Expectations;
