@@ -52,9 +52,16 @@ impl Bootstrapper {
         let user = identity("system:apiserver", &["system:masters", "system:authenticated"]);
         let response = self.server.handle_as(user, request).await;
         let status = response.status();
-        let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| internal(&error))?.to_bytes();
-        let answer: Value = serde_json::from_slice(&body).map_err(|error| internal(&error))?;
+        let mut body = response.into_body();
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| internal(&error))?;
+            bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            if bytes.len() > ANSWER_BYTES_MAX {
+                return Err(ApiError::internal("an answer to bootstrap is too large"));
+            }
+        }
+        let answer: Value = serde_json::from_slice(&bytes).map_err(|error| internal(&error))?;
         if status.is_success() {
             return Ok(answer);
         }
