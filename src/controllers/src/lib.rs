@@ -6,6 +6,7 @@ mod context;
 mod deployment;
 mod discovery;
 mod endpoints;
+mod garbage;
 mod namespace;
 mod node;
 mod replicaset;
@@ -61,6 +62,7 @@ impl Config {
         let eviction = node::eviction::Controller::new(&context);
         let networks = node::network::Controller::new(&context)?;
         let sweep = node::sweep::Controller::new(&context);
+        let garbage = garbage::Collector::new(&context);
         context.start(&mut tasks, &shutdown);
         let mut stop = shutdown.clone();
         let waits = context.waits();
@@ -77,6 +79,7 @@ impl Config {
         eviction.run(&mut tasks, &shutdown);
         networks.run(&mut tasks, &shutdown);
         sweep.run(&mut tasks, &shutdown);
+        garbage.run(&mut tasks, &shutdown);
         tracing::info!("controllers run");
         while tasks.join_next().await.is_some() {}
         Ok(())

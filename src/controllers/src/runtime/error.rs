@@ -5,10 +5,6 @@
 pub enum Error {
     #[error(transparent)]
     Kube(#[from] kube::Error),
-    #[error("{0} cannot be encoded")]
-    Encode(&'static str, #[source] serde_json::Error),
-    #[error("the object {object} has no {field}")]
-    MissingField { object: String, field: &'static str },
     /// The world is not ready for it yet; not a failure worth a warning.
     #[error("{0}")]
     Later(String),
