@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use naru_api::Resource;
+use naru_api::table_output::{self, IncludeObject};
 use naru_store::{Entry, Snapshot, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::web::query::Query;
 use crate::web::{self, Body, Outcome};
 use crate::registry::objects::Objects;
 use crate::registry::select::Selection;
-use crate::registry::view::{self, Include};
+use crate::registry::view;
 use crate::status::ApiError;
 
 /// A list's bytes are handed to the connection in pieces of about this size.
@@ -79,7 +80,7 @@ pub(crate) fn list(objects: &Objects, row: &'static Resource, selection: &Select
     };
     let start = token.map(|token| token.start).unwrap_or_default();
     let page = page(objects, selection, snapshot, &start, limit);
-    respond(objects, row, page, output, Include::parse(query.get("includeObject"))?)
+    respond(objects, row, page, output, view::parse_include(query.get("includeObject"))?)
 }
 
 fn snapshot_for(objects: &Objects, table: &str, query: &Query, limited: bool) -> Result<Snapshot, ApiError> {
@@ -173,7 +174,7 @@ fn page(objects: &Objects, selection: &Selection, snapshot: Snapshot, start: &st
     page
 }
 
-fn respond(objects: &Objects, row: &'static Resource, page: Page, output: Output, include: Include) -> Outcome {
+fn respond(objects: &Objects, row: &'static Resource, page: Page, output: Output, include: IncludeObject) -> Outcome {
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let Some(next) = &page.next {
         metadata["continue"] = json!(next);
@@ -197,8 +198,8 @@ fn respond(objects: &Objects, row: &'static Resource, page: Page, output: Output
     let value = match output.form {
         Form::Table => view::table(row, &items, metadata, include),
         Form::Metadata => {
-            let items: Vec<Value> = items.into_iter().map(view::partial).collect();
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+            let items: Vec<&Value> = items.iter().collect();
+            table_output::partial_metadata_list(&items, metadata)
         }
         Form::Plain => {
             json!({"kind": format!("{}List", row.kind), "apiVersion": row.api_version(), "metadata": metadata, "items": items})

@@ -31,7 +31,6 @@ use crate::web::{self, Body, Outcome, body};
 use crate::registry::modify::Part;
 use crate::registry::objects::Objects;
 use crate::registry::select::Selection;
-use crate::registry::view::Include;
 use crate::status::ApiError;
 
 /// A request with everything that is known of it before its meaning.
@@ -126,7 +125,7 @@ impl Registry {
 
     fn get(&self, call: &Call, target: &Target<'_>) -> Outcome {
         let entry = self.entry(target)?;
-        let include = Include::parse(call.query.get("includeObject"))?;
+        let include = view::parse_include(call.query.get("includeObject"))?;
         view::entry_response(&self.objects, target.row, &entry, StatusCode::OK, call.output, include)
     }
 
@@ -135,7 +134,7 @@ impl Registry {
     }
 
     pub(crate) fn respond_saved(&self, call: &Call, row: &Resource, saved: Saved, code: StatusCode) -> Outcome {
-        let include = Include::parse(call.query.get("includeObject"))?;
+        let include = view::parse_include(call.query.get("includeObject"))?;
         match saved {
             Saved::Entry(entry) => view::entry_response(&self.objects, row, &entry, code, call.output, include),
             Saved::Dry(object) => view::object_response(row, object, code, call.output, include),

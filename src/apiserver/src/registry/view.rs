@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use naru_api::Resource;
+use naru_api::table_output::{self, IncludeObject};
 use naru_store::Entry;
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ pub(crate) fn entry_response(
     entry: &Entry,
     code: StatusCode,
     output: Output,
-    include: Include,
+    include: IncludeObject,
 ) -> Result<Response<Body>, ApiError> {
     match output {
         Output::JSON => Ok(web::respond(code, "application/json", web::full(bytes(objects, row, entry)))),
@@ -40,11 +41,11 @@ pub(crate) fn object_response(
     object: Value,
     code: StatusCode,
     output: Output,
-    include: Include,
+    include: IncludeObject,
 ) -> Result<Response<Body>, ApiError> {
     let value = match output.form {
         Form::Plain => object,
-        Form::Metadata => partial(object),
+        Form::Metadata => table_output::partial_metadata(&object),
         Form::Table => {
             let revision = object["metadata"]["resourceVersion"].clone();
             table(row, &[object], json!({"resourceVersion": revision}), include)
@@ -61,54 +62,14 @@ pub(crate) fn value_response(value: &Value, code: StatusCode, output: Output) ->
     Ok(web::respond(code, "application/yaml", web::full(text)))
 }
 
-/// `metav1.PartialObjectMetadata` of an object.
-pub(crate) fn partial(mut object: Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"].take()})
+pub(crate) fn parse_include(text: &str) -> Result<IncludeObject, ApiError> {
+    IncludeObject::parse(text)
+        .ok_or_else(|| ApiError::bad_request(format!("unrecognized includeObject value: {text:?}")))
 }
 
-/// How much of each object a table's row carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Include {
-    None,
-    Metadata,
-    Object,
-}
-
-impl Include {
-    pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
-        match text {
-            "" | "Metadata" => Ok(Self::Metadata),
-            "None" => Ok(Self::None),
-            "Object" => Ok(Self::Object),
-            other => Err(ApiError::bad_request(format!("unrecognized includeObject value: {other:?}"))),
-        }
-    }
-}
-
-pub(crate) fn table(row: &Resource, objects: &[Value], metadata: Value, include: Include) -> Value {
-    let now = now_unix_s();
-    let columns: Vec<Value> = row
-        .columns
-        .iter()
-        .map(|column| {
-            json!({"name": column.name, "type": column.r#type, "format": column.format,
-                "description": column.description, "priority": column.priority})
-        })
-        .collect();
-    let rows: Vec<Value> = objects
-        .iter()
-        .map(|object| {
-            let cells: Vec<Value> = row.columns.iter().map(|column| (column.cell)(object, now)).collect();
-            let shown = match include {
-                Include::None => Value::Null,
-                Include::Metadata => partial(object.clone()),
-                Include::Object => object.clone(),
-            };
-            json!({"cells": cells, "object": shown})
-        })
-        .collect();
-    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-        "columnDefinitions": columns, "rows": rows})
+pub(crate) fn table(row: &Resource, objects: &[Value], metadata: Value, include: IncludeObject) -> Value {
+    let objects: Vec<&Value> = objects.iter().collect();
+    table_output::table(row, &objects, metadata, now_unix_s(), include)
 }
 
 /// Adds `Warning: 299` headers, as kubectl prints them.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use naru_api::Resource;
+use naru_api::table_output::{self, IncludeObject};
 use naru_store::{Entry, Event, StoreError, Watcher};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -15,9 +16,9 @@ use crate::web::accept::{Form, Output};
 use crate::web::query::Query;
 use crate::web::{self, Outcome, encode};
 use crate::registry::list::{CHUNK_BYTES, parse_version, store_error};
-use crate::registry::objects::Objects;
+use crate::registry::objects::{Objects, now_unix_s};
 use crate::registry::select::Selection;
-use crate::registry::view::{self, Include};
+use crate::registry::view;
 use crate::status::ApiError;
 
 const TIMEOUT_MIN_S: u64 = 1800;
@@ -29,7 +30,7 @@ struct Watch {
     row: &'static Resource,
     selection: Selection,
     output: Output,
-    include: Include,
+    include: IncludeObject,
     /// Entries to be sent as ADDED before the log is followed.
     initial: VecDeque<Arc<Entry>>,
     /// The bookmark that ends the initial entries, if asked for.
@@ -83,7 +84,7 @@ pub(crate) fn watch(
         row,
         selection,
         output,
-        include: Include::parse(query.get("includeObject"))?,
+        include: view::parse_include(query.get("includeObject"))?,
         initial,
         initial_end: initial_events == Some(true) && bookmarks,
         bookmarks,
@@ -183,14 +184,11 @@ impl Watch {
     fn send_entry(&mut self, kind: &str, entry: &Entry, out: &mut BytesMut) {
         let bytes = match self.output.form {
             Form::Plain => view::bytes(&self.objects, self.row, entry),
-            Form::Metadata => encode(&view::partial(self.objects.decode(self.row, entry))).into(),
+            Form::Metadata => encode(&table_output::partial_metadata(&self.objects.decode(self.row, entry))).into(),
             Form::Table => {
                 let object = self.objects.decode(self.row, entry);
-                let metadata = json!({"resourceVersion": entry.revision.to_string()});
-                let mut table = view::table(self.row, &[object], metadata, self.include);
-                if std::mem::replace(&mut self.columns_sent, true) {
-                    table["columnDefinitions"] = Value::Null;
-                }
+                let with_columns = !std::mem::replace(&mut self.columns_sent, true);
+                let table = table_output::watch_table(self.row, &object, now_unix_s(), self.include, with_columns);
                 encode(&table).into()
             }
         };
@@ -218,7 +216,7 @@ impl Watch {
         }
         let object = match self.output.form {
             Form::Plain => json!({"kind": self.row.kind, "apiVersion": self.row.api_version(), "metadata": metadata}),
-            Form::Metadata => view::partial(json!({"metadata": metadata})),
+            Form::Metadata => table_output::partial_metadata(&json!({"metadata": metadata})),
             Form::Table => {
                 let shown = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": null,

@@ -1,4 +1,4 @@
-//! Request bodies: bounded, then decoded from JSON or YAML.
+//! Request bodies: bounded, then decoded from JSON, YAML or protobuf.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -6,12 +6,12 @@ use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use crate::web::Body;
+use crate::web::{Body, protobuf};
 use crate::status::ApiError;
 
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 /// Deepest nesting of a decoded document is bounded by the JSON library's own recursion limit (128).
-const ACCEPTED: &str = "application/json, application/yaml";
+const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 pub(crate) async fn read(mut body: Body) -> Result<Bytes, ApiError> {
     let mut collected = BytesMut::new();
@@ -39,6 +39,8 @@ pub(crate) fn object(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiErro
     let value = match media {
         "" | "application/json" => json(bytes)?,
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(bytes)?,
+        protobuf::MEDIA_TYPE => protobuf::decode(bytes)
+            .map_err(|error| ApiError::bad_request(format!("the object provided could not be decoded: {error}")))?,
         other => {
             let text = format!("the body of the request was in an unknown format ({other}) - accepted media types include: {ACCEPTED}");
             return Err(ApiError::unsupported_media_type(text));
