@@ -120,8 +120,14 @@ async fn members(config: &Config, server: &ApiServer, shutdown: &watch::Receiver
     let scheduler =
         naru_scheduler::Config::default().run(in_process::client(server, SCHEDULER), shutdown.clone());
     let controllers = async { controllers.await.context("controllers") };
-    let scheduler = async { scheduler.await.context("scheduler") };
+    let scheduler = async {
+        scheduler.await;
+        anyhow::Ok(())
+    };
     tokio::try_join!(controllers, scheduler)?;
     anyhow::ensure!(*shutdown.borrow(), "controllers and scheduler ended by themselves");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

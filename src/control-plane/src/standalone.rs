@@ -20,7 +20,7 @@ pub(crate) async fn scheduler(kubeconfig: &Path) -> anyhow::Result<()> {
     let client = client(kubeconfig).await?;
     let shutdown = signals::shutdown()?;
     notify::notify(notify::READY);
-    naru_scheduler::Config::default().run(client, shutdown).await?;
+    naru_scheduler::Config::default().run(client, shutdown).await;
     Ok(())
 }
 
