@@ -118,7 +118,15 @@ bindAddress: 0.0.0.0
 port: 6443
 advertiseAddress: 10.1.0.11
 dataDirectory: /var/lib/naru/control-plane
-pki: {certificateAuthority: /a, certificateAuthorityKey: /b, certificate: /c, key: /d, kubeletClientCertificate: /e, kubeletClientKey: /f, serviceAccountKey: /g, serviceAccountPublicKey: /h}
+pki:
+  certificateAuthority: /a
+  certificateAuthorityKey: /b
+  certificate: /c
+  key: /d
+  kubeletClientCertificate: /e
+  kubeletClientKey: /f
+  serviceAccountKey: /g
+  serviceAccountPublicKey: /h
 podCIDR: 10.244.0.0/16
 serviceCIDR: 10.96.0.0/16
 clusterDomain: cluster.local
@@ -139,8 +147,16 @@ dnsServiceIP: 10.96.0.10
             ("port: 6443", "port: many", "line 5"),
             ("advertiseAddress: 10.1.0.11", "advertiseAddress: cp1", "line 6"),
             ("kind: ControlPlaneConfiguration", "kind: Pod", "not naru.dev/v1alpha1 Pod"),
-            ("dataDirectory: /var", "dataDirectory: var", "dataDirectory: \"var/lib/naru/control-plane\" is not an absolute"),
-            ("dnsServiceIP: 10.96.0.10", "dnsServiceIP: 10.97.0.10", "10.97.0.10 is not an address of serviceCIDR 10.96.0.0/16"),
+            (
+                "dataDirectory: /var",
+                "dataDirectory: var",
+                "dataDirectory: \"var/lib/naru/control-plane\" is not an absolute",
+            ),
+            (
+                "dnsServiceIP: 10.96.0.10",
+                "dnsServiceIP: 10.97.0.10",
+                "10.97.0.10 is not an address of serviceCIDR 10.96.0.0/16",
+            ),
         ];
         for (from, to, expected) in cases {
             let error = Config::parse("f", &GOOD.replace(from, to)).unwrap_err().to_string();

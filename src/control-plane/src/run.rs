@@ -1,8 +1,10 @@
 //! Everything in one process: store, API server, first objects, controllers, scheduler.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use naru_apiserver::admission::AdmissionChain;
@@ -22,6 +24,8 @@ use crate::config::Config;
 use crate::{in_process, notify, signals};
 
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+const BIND_ATTEMPTS: usize = 100;
+const BIND_PAUSE: Duration = Duration::from_millis(20);
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 const SCHEDULER: &str = "system:kube-scheduler";
 
@@ -31,9 +35,7 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     let shutdown = signals::shutdown()?;
     // Bound before the store is read: early clients wait in the queue and are not refused.
-    let listener = TcpListener::bind((config.bind_address, config.port))
-        .await
-        .with_context(|| format!("cannot listen on {}:{}", config.bind_address, config.port))?;
+    let listener = listen(&config).await?;
     let objects = open_store(&config).await?;
     let server = build(&config, &objects)?;
     server.set_ready(false);
@@ -53,6 +55,18 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     outcome?;
     serving.await.context("the server ended abnormally")?;
     Ok(())
+}
+
+/// A predecessor that was killed may hold the port for a moment.
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(config.bind_address, config.port);
+    for _ in 1..BIND_ATTEMPTS {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => tokio::time::sleep(BIND_PAUSE).await,
+            outcome => return outcome.with_context(|| format!("cannot listen on {address}")),
+        }
+    }
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Arc<Objects>> {
@@ -76,18 +90,13 @@ fn build(config: &Config, objects: &Arc<Objects>) -> anyhow::Result<ApiServer> {
     let tokens = Arc::new(TokenAuthority::new(ISSUER, &private, &[public], Arc::clone(&reader))?);
     let rbac = Arc::new(Rbac::new(Arc::clone(&reader)));
     let authorizer: Arc<dyn Authorizer> = Arc::clone(&rbac) as Arc<dyn Authorizer>;
-    let kubelet =
-        tls::Identity { certificate: &pki.kubelet_client_certificate, key: &pki.kubelet_client_key };
+    let kubelet = tls::Identity { certificate: &pki.kubelet_client_certificate, key: &pki.kubelet_client_key };
     let advertised = format!("{}:{}", config.advertise_address, config.port);
     let server = naru_apiserver::Config {
         objects: Arc::clone(objects),
         authenticator: Arc::new(Authentication::new(Arc::clone(&tokens), Arc::clone(&authorizer))),
         authorizer,
-        admission: Arc::new(AdmissionChain::new(
-            Arc::clone(&reader),
-            Arc::clone(&rbac),
-            config.service_range()?,
-        )),
+        admission: Arc::new(AdmissionChain::new(Arc::clone(&reader), Arc::clone(&rbac), config.service_range()?)),
         computed: Arc::new(Reviews::new(rbac, Arc::clone(&tokens), reader)),
         kubelet: Some(KubeletAccess { tls: tls::client(&pki.certificate_authority, &kubelet)? }),
         documents: vec![
@@ -114,11 +123,9 @@ async fn prepare(config: &Config, objects: &Arc<Objects>, server: &ApiServer) ->
 /// Controllers and scheduler, until shutdown. An end before that is a failure.
 async fn members(config: &Config, server: &ApiServer, shutdown: &watch::Receiver<bool>) -> anyhow::Result<()> {
     let root_ca_pem = Some(fs_err::read_to_string(&config.pki.certificate_authority)?);
-    let controllers =
-        naru_controllers::Config { pod_cidr: config.pod_cidr.clone(), root_ca_pem, ..Default::default() };
+    let controllers = naru_controllers::Config { pod_cidr: config.pod_cidr.clone(), root_ca_pem, ..Default::default() };
     let controllers = controllers.run(in_process::client(server, CONTROLLER_MANAGER), shutdown.clone());
-    let scheduler =
-        naru_scheduler::Config::default().run(in_process::client(server, SCHEDULER), shutdown.clone());
+    let scheduler = naru_scheduler::Config::default().run(in_process::client(server, SCHEDULER), shutdown.clone());
     let controllers = async { controllers.await.context("controllers") };
     let scheduler = async {
         scheduler.await;

@@ -40,7 +40,9 @@ fn wanted_user(headers: &HeaderMap) -> Result<Option<UserInfo>, ApiError> {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
             return Ok(None);
         }
-        return Err(ApiError::bad_request("requested impersonation of groups, uid or extra without impersonating a user"));
+        return Err(ApiError::bad_request(
+            "requested impersonation of groups, uid or extra without impersonating a user",
+        ));
     }
     Ok(Some(UserInfo { username, uid, groups, extra }))
 }

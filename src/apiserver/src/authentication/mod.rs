@@ -38,7 +38,11 @@ impl Authentication {
         Self { tokens, authorizer }
     }
 
-    fn identify(&self, headers: &HeaderMap, client_certificate_der: Option<&[u8]>) -> Result<Option<UserInfo>, ApiError> {
+    fn identify(
+        &self,
+        headers: &HeaderMap,
+        client_certificate_der: Option<&[u8]>,
+    ) -> Result<Option<UserInfo>, ApiError> {
         if let Some(der) = client_certificate_der
             && let Some(user) = user_of_certificate(der, jiff::Timestamp::now().as_second())?
         {

@@ -163,7 +163,10 @@ fn certificates_name_users() {
     let body = include_str!("admin-test.pem").split("-----").nth(2).unwrap().split_whitespace().collect::<String>();
     let der = STANDARD.decode(body).unwrap();
     let found = user_of_certificate(&der, jiff::Timestamp::now().as_second()).unwrap().unwrap();
-    assert_eq!((found.username.as_str(), found.groups.as_slice()), ("naru:admin", &["system:masters".to_owned(), "ops".to_owned()][..]));
+    assert_eq!(
+        (found.username.as_str(), found.groups.as_slice()),
+        ("naru:admin", &["system:masters".to_owned(), "ops".to_owned()][..])
+    );
     assert!(found.extra[CREDENTIAL_ID][0].starts_with("X509SHA256="));
     assert_eq!(user_of_certificate(&der, 0).unwrap_err().code, 401, "not valid yet");
     assert_eq!(user_of_certificate(b"junk", 0).unwrap_err().code, 401);
@@ -180,14 +183,11 @@ impl Authorizer for Only {
 
 #[test]
 fn impersonation_asks_for_each_part() {
-    let headers: HeaderMap = [
-        ("impersonate-user", "jane"),
-        ("impersonate-group", "dev"),
-        ("impersonate-extra-acme.com%2Fproject", "x"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()))
-    .collect();
+    let headers: HeaderMap =
+        [("impersonate-user", "jane"), ("impersonate-group", "dev"), ("impersonate-extra-acme.com%2Fproject", "x")]
+            .into_iter()
+            .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect();
     let admin = user("admin", &[]);
     let all = "impersonate users/ jane,impersonate groups/ dev,impersonate userextras/acme.com/project x";
     let jane = impersonate(&headers, admin.clone(), &Only(all)).unwrap();
@@ -198,9 +198,15 @@ fn impersonation_asks_for_each_part() {
     assert_eq!(impersonate(&HeaderMap::new(), admin.clone(), &Only("")).unwrap(), admin);
     let (_, tokens) = authority();
     let chain = Authentication::new(tokens, Arc::new(Only(all)));
-    assert_eq!(chain.authenticate(&headers, None).unwrap().unwrap().username, "jane", "the chain impersonates by itself");
+    assert_eq!(
+        chain.authenticate(&headers, None).unwrap().unwrap().username,
+        "jane",
+        "the chain impersonates by itself"
+    );
     let account: HeaderMap =
-        [(http::HeaderName::from_static("impersonate-user"), "system:serviceaccount:dev:bot".parse().unwrap())].into_iter().collect();
+        [(http::HeaderName::from_static("impersonate-user"), "system:serviceaccount:dev:bot".parse().unwrap())]
+            .into_iter()
+            .collect();
     let bot = impersonate(&account, admin, &Only("impersonate serviceaccounts/ bot")).unwrap();
     assert_eq!(bot.groups, ["system:serviceaccounts", "system:serviceaccounts:dev", "system:authenticated"]);
 }

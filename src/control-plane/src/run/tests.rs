@@ -26,9 +26,11 @@ fn configuration(folder: &Path) -> PathBuf {
     let at = |name: &str| folder.join(name).display().to_string();
     let (certificate, key, private, public) = (at("ca.crt"), at("ca.key"), at("sa.key"), at("sa.pub"));
     let text = format!(
-        "apiVersion: naru.dev/v1alpha1\nkind: ControlPlaneConfiguration\nname: cp1\nbindAddress: 127.0.0.1\nport: 6443\n\
+        "apiVersion: naru.dev/v1alpha1\nkind: ControlPlaneConfiguration\nname: cp1\n\
+         bindAddress: 127.0.0.1\nport: 6443\n\
          advertiseAddress: 10.1.0.11\ndataDirectory: {}\npki: {{certificateAuthority: {certificate}, \
-         certificateAuthorityKey: {key}, certificate: {certificate}, key: {key}, kubeletClientCertificate: {certificate}, \
+         certificateAuthorityKey: {key}, certificate: {certificate}, key: {key}, \
+         kubeletClientCertificate: {certificate}, \
          kubeletClientKey: {key}, serviceAccountKey: {private}, serviceAccountPublicKey: {public}}}\n\
          podCIDR: 10.244.0.0/16\nserviceCIDR: 10.96.0.0/16\nclusterDomain: cluster.local\ndnsServiceIP: 10.96.0.10\n",
         folder.join("data").display()
@@ -62,17 +64,24 @@ async fn the_whole_chain_serves_clients_of_this_process() {
     let roles = Api::<ClusterRole>::all(controllers).list(&ListParams::default()).await.unwrap();
     assert!(roles.items.len() > 40);
     let scheduler = in_process::client(&server, SCHEDULER);
-    let map = ConfigMap { metadata: kube::api::ObjectMeta { name: Some("x".into()), ..Default::default() }, ..Default::default() };
+    let map = ConfigMap {
+        metadata: kube::api::ObjectMeta { name: Some("x".into()), ..Default::default() },
+        ..Default::default()
+    };
     let error = Api::<ConfigMap>::default_namespaced(scheduler).create(&PostParams::default(), &map).await.unwrap_err();
     assert!(
         error.to_string().contains(
-            "configmaps is forbidden: User \"system:kube-scheduler\" cannot create resource \"configmaps\" in API group \"\" \
+            "configmaps is forbidden: User \"system:kube-scheduler\" cannot create resource \"configmaps\" \
+             in API group \"\" \
              in the namespace \"default\""
         ),
         "{error}"
     );
     let admin = in_process::client(&server, "nobody");
-    let who = Api::<SelfSubjectReview>::all(admin).create(&PostParams::default(), &SelfSubjectReview::default()).await.unwrap();
+    let who = Api::<SelfSubjectReview>::all(admin)
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await
+        .unwrap();
     assert_eq!(who.status.unwrap().user_info.unwrap().username.as_deref(), Some("nobody"));
 }
 
@@ -87,5 +96,8 @@ async fn admission_stands_between_clients_and_the_store() {
     .unwrap();
     let pods = Api::<Pod>::default_namespaced(controllers);
     let error = pods.create(&PostParams::default(), &pod).await.unwrap_err().to_string();
-    assert!(error.contains("error looking up service account default/default: serviceaccount \"default\" not found"), "{error}");
+    assert!(
+        error.contains("error looking up service account default/default: serviceaccount \"default\" not found"),
+        "{error}"
+    );
 }
