@@ -23,7 +23,8 @@ pub(super) fn admit(rbac: &Rbac, request: &AdmissionRequest<'_>) -> Result<(), A
 }
 
 fn role(rbac: &Rbac, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
-    let unchanged = |pointer: &str| request.old_object.is_some_and(|old| old.pointer(pointer) == request.object.pointer(pointer));
+    let unchanged =
+        |pointer: &str| request.old_object.is_some_and(|old| old.pointer(pointer) == request.object.pointer(pointer));
     if unchanged("/rules") && unchanged("/aggregationRule") {
         return Ok(());
     }

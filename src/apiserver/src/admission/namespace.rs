@@ -20,7 +20,8 @@ pub(super) fn admit(reader: &dyn ObjectReader, request: &AdmissionRequest<'_>) -
     let Some(found) = reader.get("", "namespaces", "", namespace) else {
         return Err(ApiError::not_found("", "namespaces", namespace));
     };
-    let terminating = text(&found, "/status/phase") == "Terminating" || found.pointer("/metadata/deletionTimestamp").is_some();
+    let terminating =
+        text(&found, "/status/phase") == "Terminating" || found.pointer("/metadata/deletionTimestamp").is_some();
     if request.operation != Operation::Create || !terminating {
         return Ok(());
     }

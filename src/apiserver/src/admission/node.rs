@@ -50,7 +50,9 @@ pub(super) fn admit(reader: &dyn ObjectReader, request: &AdmissionRequest<'_>) -
         ("", "pods", "") => pod(node, request),
         ("", "pods", "status") => of_own_pod(reader, node, request, "only update pod status for pods"),
         ("", "pods", "eviction") => of_own_pod(reader, node, request, "only evict pods"),
-        ("", "pods", other) => Some(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed")),
+        ("", "pods", other) => {
+            Some(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"))
+        }
         ("", "nodes", _) => own_node(node, request),
         ("coordination.k8s.io", "leases", _) => lease(node, request),
         ("storage.k8s.io", "csinodes", _) if target_name(request) != node => {
@@ -77,7 +79,9 @@ fn pod(node: &str, request: &AdmissionRequest<'_>) -> Option<String> {
             Some(format!("node {node:?} can only create pods with spec.nodeName set to itself"))
         }
         Operation::Create => None,
-        Operation::Update => Some(format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods")),
+        Operation::Update => {
+            Some(format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"))
+        }
         Operation::Delete => {
             let bound = request.old_object.map(|pod| text(pod, "/spec/nodeName")).unwrap_or_default();
             (bound != node).then(|| format!("node {node:?} can only delete pods with spec.nodeName set to itself"))
@@ -85,12 +89,7 @@ fn pod(node: &str, request: &AdmissionRequest<'_>) -> Option<String> {
     }
 }
 
-fn of_own_pod(
-    reader: &dyn ObjectReader,
-    node: &str,
-    request: &AdmissionRequest<'_>,
-    what: &str,
-) -> Option<String> {
+fn of_own_pod(reader: &dyn ObjectReader, node: &str, request: &AdmissionRequest<'_>, what: &str) -> Option<String> {
     let stored = match request.old_object {
         Some(_) => None,
         None => reader.get("", "pods", &request.info.namespace, &request.info.name),
@@ -148,5 +147,6 @@ fn lease(node: &str, request: &AdmissionRequest<'_>) -> Option<String> {
     if request.info.namespace != LEASE_NAMESPACE {
         return Some(format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace"));
     }
-    (target_name(request) != node).then(|| "can only access node lease with the same name as the requesting node".to_owned())
+    (target_name(request) != node)
+        .then(|| "can only access node lease with the same name as the requesting node".to_owned())
 }

@@ -38,11 +38,7 @@ pub(super) fn admit(reader: &dyn ObjectReader, request: &mut AdmissionRequest<'_
 fn admit_pod(reader: &dyn ObjectReader, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
     let named = text(request.object, "/spec/priorityClassName").to_owned();
     let class = if named.is_empty() {
-        default_class(reader).unwrap_or(Class {
-            name: String::new(),
-            value: 0,
-            preemption_policy: PREEMPT.to_owned(),
-        })
+        default_class(reader).unwrap_or(Class { name: String::new(), value: 0, preemption_policy: PREEMPT.to_owned() })
     } else {
         class_of(reader, &named)
             .ok_or_else(|| refused(request, &format!("no PriorityClass with name {named} was found")))?

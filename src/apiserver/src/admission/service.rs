@@ -100,7 +100,8 @@ fn keep_allocated(service: &mut Value, old: &Value) {
     if needs_ports(old) && needs_ports(service) {
         keep_ports(service, old);
     }
-    let old_health = old.pointer("/spec/healthCheckNodePort").filter(|port| port.as_u64().is_some_and(|port| port != 0));
+    let old_health =
+        old.pointer("/spec/healthCheckNodePort").filter(|port| port.as_u64().is_some_and(|port| port != 0));
     if let Some(port) = old_health
         && needs_health_port(old)
         && needs_health_port(service)
@@ -131,7 +132,10 @@ fn drop_unneeded(service: &mut Value, old: &Value) {
         }
     }
     let unchanged_ports = ports_of(service).iter().all(|port| ports_of(old).contains(port));
-    if service_type(old) != "ClusterIP" && matches!(service_type(service), "ClusterIP" | "ExternalName") && unchanged_ports {
+    if service_type(old) != "ClusterIP"
+        && matches!(service_type(service), "ClusterIP" | "ExternalName")
+        && unchanged_ports
+    {
         for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
             remove(port, "nodePort");
         }
@@ -190,7 +194,10 @@ fn check_addresses(service: &Value, old: &Value) -> Result<(), FieldError> {
         return Err(invalid("spec.clusterIPs", format!("{shown}: must be empty when `clusterIP` is not specified")));
     }
     if several.len() > 1 {
-        return Err(invalid("spec.clusterIPs", format!("{shown}: this cluster is not configured for dual-stack services")));
+        return Err(invalid(
+            "spec.clusterIPs",
+            format!("{shown}: this cluster is not configured for dual-stack services"),
+        ));
     }
     if single == HEADLESS && service_type(service) != "ClusterIP" {
         let kind = service_type(service);
@@ -239,11 +246,7 @@ fn set_families(service: &mut Value) -> Result<(), FieldError> {
     Ok(())
 }
 
-fn allocate_address(
-    addresses: &ServiceAddresses,
-    claim: &Claim<'_>,
-    service: &mut Value,
-) -> Result<(), FieldError> {
+fn allocate_address(addresses: &ServiceAddresses, claim: &Claim<'_>, service: &mut Value) -> Result<(), FieldError> {
     let wanted = text(service, "/spec/clusterIP").to_owned();
     if !needs_address(service) || wanted == HEADLESS {
         return Ok(());
@@ -326,12 +329,7 @@ fn allocate_ports(addresses: &ServiceAddresses, claim: &Claim<'_>, service: &mut
     Ok(())
 }
 
-fn claim_wanted(
-    addresses: &ServiceAddresses,
-    claim: &Claim<'_>,
-    field: &str,
-    wanted: u64,
-) -> Result<(), FieldError> {
+fn claim_wanted(addresses: &ServiceAddresses, claim: &Claim<'_>, field: &str, wanted: u64) -> Result<(), FieldError> {
     let valid = u16::try_from(wanted).ok().filter(|port| (FIRST_NODE_PORT..=LAST_NODE_PORT).contains(port));
     let Some(port) = valid else {
         return Err(invalid(

@@ -70,7 +70,7 @@ impl AddressRange {
         Ipv4Addr::from(self.network + 1 + offset)
     }
 
-    pub(super) fn contains(self, address: Ipv4Addr) -> bool {
+    pub fn contains(self, address: Ipv4Addr) -> bool {
         let address = u32::from(address);
         address > self.network && address <= self.network + self.usable()
     }

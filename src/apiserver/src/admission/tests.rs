@@ -36,7 +36,11 @@ impl Cluster {
     ) -> Result<Value, ApiError> {
         let resource = naru_api::by_plural(group, version, plural).expect("a row of the table");
         let named = |pointer: &str| fields::text(old.unwrap_or(&object), pointer).to_owned();
-        let name = if operation == Operation::Create && subresource.is_empty() { String::new() } else { named("/metadata/name") };
+        let name = if operation == Operation::Create && subresource.is_empty() {
+            String::new()
+        } else {
+            named("/metadata/name")
+        };
         let info = RequestInfo {
             is_resource: true,
             namespace: named("/metadata/namespace"),
@@ -122,7 +126,10 @@ fn pods_get_account_token_priority_and_tolerations() {
     assert_eq!((&spec["serviceAccountName"], &spec["serviceAccount"]), (&json!("default"), &json!("default")));
     let volume = &spec["volumes"][0];
     let name = volume["name"].as_str().unwrap();
-    assert_eq!((name.strip_prefix("kube-api-access-").unwrap().len(), spec["volumes"].as_array().unwrap().len()), (5, 1));
+    assert_eq!(
+        (name.strip_prefix("kube-api-access-").unwrap().len(), spec["volumes"].as_array().unwrap().len()),
+        (5, 1)
+    );
     assert_eq!(
         volume["projected"],
         json!({
@@ -160,7 +167,10 @@ fn pods_may_opt_out() {
     });
     cluster.memory.put("", "serviceaccounts", account);
     let made = cluster.create(PODS, pod("dev")).unwrap();
-    assert_eq!((made["spec"].get("volumes"), &made["spec"]["imagePullSecrets"]), (None, &json!([{"name": "registry"}])));
+    assert_eq!(
+        (made["spec"].get("volumes"), &made["spec"]["imagePullSecrets"]),
+        (None, &json!([{"name": "registry"}]))
+    );
     let mut lost = pod("dev");
     lost["spec"]["serviceAccountName"] = json!("lost");
     assert_eq!(
@@ -182,7 +192,10 @@ fn priority_classes_become_numbers() {
         cluster.create(PODS, with("none")).unwrap_err().message,
         "pods \"p\" is forbidden: no PriorityClass with name none was found"
     );
-    let class = |name: &str, value: i64| json!({"metadata": {"name": name}, "value": value, "globalDefault": true, "preemptionPolicy": "Never"});
+    let class = |name: &str, value: i64| {
+        let metadata = json!({"name": name});
+        json!({"metadata": metadata, "value": value, "globalDefault": true, "preemptionPolicy": "Never"})
+    };
     cluster.memory.put("scheduling.k8s.io", "priorityclasses", class("usual", 7));
     let made = cluster.create(PODS, pod("dev")).unwrap();
     assert_eq!(
@@ -214,10 +227,15 @@ fn nodes_write_only_what_is_theirs() {
         "nodes \"w2\" is forbidden: node \"w1\" is not allowed to modify node \"w2\""
     );
     let old = node("w1", json!({}));
-    assert!(refusal(cluster.update(NODES, node("w1", role), &old)).ends_with("is not allowed to modify labels: node-role.kubernetes.io/control-plane"));
+    assert!(
+        refusal(cluster.update(NODES, node("w1", role), &old))
+            .ends_with("is not allowed to modify labels: node-role.kubernetes.io/control-plane")
+    );
     let mut tainted = old.clone();
     tainted["spec"] = json!({"taints": [{"key": "x"}]});
-    assert!(refusal(cluster.update(NODES, old.clone(), &tainted)).ends_with("node \"w1\" is not allowed to modify taints"));
+    assert!(
+        refusal(cluster.update(NODES, old.clone(), &tainted)).ends_with("node \"w1\" is not allowed to modify taints")
+    );
     let bound = |node: &str| json!({"metadata": {"namespace": "dev", "name": "p"}, "spec": {"nodeName": node}});
     assert!(cluster.act(Operation::Update, PODS, "status", bound("w1"), Some(&bound("w1"))).is_ok());
     assert_eq!(
@@ -225,7 +243,9 @@ fn nodes_write_only_what_is_theirs() {
         "pods \"p\" is forbidden: node \"w1\" can only update pod status for pods with spec.nodeName set to itself"
     );
     assert!(cluster.act(Operation::Delete, PODS, "", Value::Null, Some(&bound("w1"))).is_ok());
-    assert!(refusal(cluster.act(Operation::Delete, PODS, "", Value::Null, Some(&bound("w2")))).contains("only delete pods"));
+    assert!(
+        refusal(cluster.act(Operation::Delete, PODS, "", Value::Null, Some(&bound("w2")))).contains("only delete pods")
+    );
     assert!(refusal(cluster.create(PODS, bound("w1"))).contains("can only create mirror pods"));
     let leases = ("coordination.k8s.io", "v1", "leases");
     let lease = |namespace: &str, name: &str| json!({"metadata": {"namespace": namespace, "name": name}});
@@ -242,7 +262,10 @@ fn services_get_addresses_and_ports() {
     let address: std::net::Ipv4Addr = first["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
     assert!(address.octets()[3] > 16, "{address} lies in the band for addresses chosen by hand");
     assert_eq!(first["spec"]["clusterIPs"], json!([address]));
-    assert_eq!((&first["spec"]["ipFamilies"], &first["spec"]["ipFamilyPolicy"]), (&json!(["IPv4"]), &json!("SingleStack")));
+    assert_eq!(
+        (&first["spec"]["ipFamilies"], &first["spec"]["ipFamilyPolicy"]),
+        (&json!(["IPv4"]), &json!("SingleStack"))
+    );
     let same = cluster.service("b", json!({"clusterIP": address, "ports": []})).unwrap_err();
     assert_eq!(
         same.message,
@@ -252,22 +275,31 @@ fn services_get_addresses_and_ports() {
         )
     );
     let foreign = cluster.service("b", json!({"clusterIP": "10.1.2.3", "ports": []})).unwrap_err();
-    assert!(foreign.message.ends_with(
-        "the provided IP (10.1.2.3) is not in the valid range. The range of valid IPs is 10.96.0.0/24"
-    ));
+    assert!(
+        foreign
+            .message
+            .ends_with("the provided IP (10.1.2.3) is not in the valid range. The range of valid IPs is 10.96.0.0/24")
+    );
     let headless = cluster.service("h", json!({"clusterIP": "None", "selector": {"a": "b"}, "ports": []})).unwrap();
-    assert_eq!((&headless["spec"]["clusterIPs"], &headless["spec"]["ipFamilies"]), (&json!(["None"]), &json!(["IPv4"])));
+    assert_eq!(
+        (&headless["spec"]["clusterIPs"], &headless["spec"]["ipFamilies"]),
+        (&json!(["None"]), &json!(["IPv4"]))
+    );
     let named = cluster.service("e", json!({"type": "ExternalName", "externalName": "x.org"})).unwrap();
     assert_eq!(named["spec"].get("clusterIP"), None);
-    let node = cluster.service("n", json!({"type": "NodePort", "ports": [
-        {"port": 53, "protocol": "UDP", "name": "u"}, {"port": 53, "protocol": "TCP", "name": "t"},
-        {"port": 80, "nodePort": 30080, "name": "w"},
-    ]}));
+    let node = cluster.service(
+        "n",
+        json!({"type": "NodePort", "ports": [
+            {"port": 53, "protocol": "UDP", "name": "u"}, {"port": 53, "protocol": "TCP", "name": "t"},
+            {"port": 80, "nodePort": 30080, "name": "w"},
+        ]}),
+    );
     let node = node.unwrap();
     let port = |index: usize| node["spec"]["ports"][index]["nodePort"].as_u64().unwrap();
     assert_eq!((port(0), port(2)), (port(1), 30080));
     assert!((30086..=32767).contains(&port(0)));
-    let taken = cluster.service("m", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]})).unwrap_err();
+    let taken =
+        cluster.service("m", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]})).unwrap_err();
     assert_eq!(
         taken.message,
         "Service \"m\" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"
@@ -301,7 +333,8 @@ fn a_full_range_says_so() {
 #[test]
 fn updates_keep_release_and_protect_addresses() {
     let cluster = cluster();
-    let old = cluster.service("a", json!({"type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 80}]})).unwrap();
+    let old =
+        cluster.service("a", json!({"type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 80}]})).unwrap();
     let change = |spec: Value| {
         let object = json!({"metadata": {"namespace": "default", "name": "a"}, "spec": spec});
         cluster.update(SERVICES, object, &old)
@@ -310,7 +343,11 @@ fn updates_keep_release_and_protect_addresses() {
     assert_eq!(kept["spec"]["clusterIPs"], old["spec"]["clusterIPs"]);
     assert_eq!(kept["spec"]["ports"][0]["nodePort"], old["spec"]["ports"][0]["nodePort"]);
     let error = change(json!({"type": "NodePort", "clusterIP": "10.96.0.9", "ports": [{"port": 80}]})).unwrap_err();
-    assert!(error.message.ends_with("spec.clusterIPs[0]: Invalid value: [\"10.96.0.9\"]: may not change once set"), "{}", error.message);
+    assert!(
+        error.message.ends_with("spec.clusterIPs[0]: Invalid value: [\"10.96.0.9\"]: may not change once set"),
+        "{}",
+        error.message
+    );
     let mut whole = old["spec"].clone();
     whole["type"] = json!("ClusterIP");
     let plain = change(whole.clone()).unwrap();
@@ -338,7 +375,8 @@ fn rights_cannot_be_granted_by_those_without() {
     let more = json!([{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}]);
     assert_eq!(
         cluster.create(roles, role("roles", "dev", "more", more.clone())).unwrap_err().message,
-        "roles.rbac.authorization.k8s.io \"more\" is forbidden: user \"alice\" (groups=[\"dev\"]) is attempting to grant \
+        "roles.rbac.authorization.k8s.io \"more\" is forbidden: user \"alice\" (groups=[\"dev\"]) \
+         is attempting to grant \
          RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\"]}"
     );
     let bindings = (RBAC_GROUP, "v1", "rolebindings");
@@ -346,7 +384,9 @@ fn rights_cannot_be_granted_by_those_without() {
     assert!(cluster.create(bindings, binding("dev", "x", "ClusterRole", "reader", bob.clone())).is_ok());
     cluster.memory.put(RBAC_GROUP, "clusterroles", role("clusterroles", "", "wide", more));
     assert!(cluster.create(bindings, binding("dev", "x", "ClusterRole", "wide", bob.clone())).is_err());
-    let bind = json!([{"verbs": ["bind"], "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": ["wide"]}]);
+    let bind = json!([
+        {"verbs": ["bind"], "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": ["wide"]},
+    ]);
     cluster.memory.put(RBAC_GROUP, "roles", role("roles", "dev", "binder", bind));
     let subject = json!({"kind": "Group", "name": "dev"});
     cluster.memory.put(RBAC_GROUP, "rolebindings", binding("dev", "binder", "Role", "binder", subject));

@@ -13,6 +13,11 @@ const GROUP: &str = "impersonate-group";
 const UID: &str = "impersonate-uid";
 const EXTRA_PREFIX: &str = "impersonate-extra-";
 
+/// Whether any header asks for another user.
+pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+}
+
 /// The user whose rights the request is judged by: `user` itself unless impersonation headers say otherwise.
 pub fn impersonate(headers: &HeaderMap, user: UserInfo, authorizer: &dyn Authorizer) -> Result<UserInfo, ApiError> {
     let Some(wanted) = wanted_user(headers)? else { return Ok(user) };
@@ -35,7 +40,9 @@ fn wanted_user(headers: &HeaderMap) -> Result<Option<UserInfo>, ApiError> {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
             return Ok(None);
         }
-        return Err(ApiError::bad_request("requested impersonation of groups, uid or extra without impersonating a user"));
+        return Err(ApiError::bad_request(
+            "requested impersonation of groups, uid or extra without impersonating a user",
+        ));
     }
     Ok(Some(UserInfo { username, uid, groups, extra }))
 }

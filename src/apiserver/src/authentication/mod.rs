@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::chain::{Authenticator, UserInfo};
+use crate::chain::{Authenticator, Authorizer, UserInfo};
 use crate::status::ApiError;
 
 pub use certificate::user_of_certificate;
@@ -26,19 +26,19 @@ pub const MASTERS: &str = "system:masters";
 pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
-/// Certificates first, then bearer tokens, as upstream orders them.
+/// Certificates first, then bearer tokens, as upstream orders them; then whom the client asks to be.
 pub struct Authentication {
     tokens: Arc<TokenAuthority>,
+    /// Says who may impersonate whom.
+    authorizer: Arc<dyn Authorizer>,
 }
 
 impl Authentication {
-    pub fn new(tokens: Arc<TokenAuthority>) -> Self {
-        Self { tokens }
+    pub fn new(tokens: Arc<TokenAuthority>, authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { tokens, authorizer }
     }
-}
 
-impl Authenticator for Authentication {
-    fn authenticate(
+    fn identify(
         &self,
         headers: &HeaderMap,
         client_certificate_der: Option<&[u8]>,
@@ -57,6 +57,24 @@ impl Authenticator for Authentication {
             }
         }
     }
+}
+
+impl Authenticator for Authentication {
+    fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        client_certificate_der: Option<&[u8]>,
+    ) -> Result<Option<UserInfo>, ApiError> {
+        let user = self.identify(headers, client_certificate_der)?;
+        if !impersonation::is_wanted(headers) {
+            return Ok(user);
+        }
+        impersonate(headers, user.unwrap_or_else(anonymous), &*self.authorizer).map(Some)
+    }
+}
+
+fn anonymous() -> UserInfo {
+    UserInfo { username: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..UserInfo::default() }
 }
 
 /// Every user that is somebody is a member of `system:authenticated`.

@@ -67,7 +67,7 @@ fn bearer(token: &str) -> HeaderMap {
 fn a_bound_token_is_its_service_account() {
     let (_, tokens) = authority();
     let token = tokens.sign(issue(Some(pod()), 3607)).unwrap();
-    let found = Authentication::new(tokens).authenticate(&bearer(&token), None).unwrap().unwrap();
+    let found = Authentication::new(tokens, Arc::new(Only(""))).authenticate(&bearer(&token), None).unwrap().unwrap();
     assert_eq!(found.username, "system:serviceaccount:dev:bot");
     assert_eq!(found.uid, "u1");
     assert_eq!(found.groups, ["system:serviceaccounts", "system:serviceaccounts:dev", "system:authenticated"]);
@@ -118,7 +118,7 @@ fn bad_tokens_are_refused() {
     early.now_unix_s += 300;
     let early = tokens.sign(early).unwrap();
     let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2t1YmVybmV0ZXMuZGVmYXVsdC5zdmMuY2x1c3Rlci5sb2NhbCJ9.";
-    let authentication = Authentication::new(tokens);
+    let authentication = Authentication::new(tokens, Arc::new(Only("")));
     for token in [foreign.as_str(), expired.as_str(), early.as_str(), unsigned, "x", "a.b.c"] {
         let error = authentication.authenticate(&bearer(token), None).unwrap_err();
         assert_eq!((error.code, error.message.as_str()), (401, "Unauthorized"), "{token}");
@@ -163,7 +163,10 @@ fn certificates_name_users() {
     let body = include_str!("admin-test.pem").split("-----").nth(2).unwrap().split_whitespace().collect::<String>();
     let der = STANDARD.decode(body).unwrap();
     let found = user_of_certificate(&der, jiff::Timestamp::now().as_second()).unwrap().unwrap();
-    assert_eq!((found.username.as_str(), found.groups.as_slice()), ("naru:admin", &["system:masters".to_owned(), "ops".to_owned()][..]));
+    assert_eq!(
+        (found.username.as_str(), found.groups.as_slice()),
+        ("naru:admin", &["system:masters".to_owned(), "ops".to_owned()][..])
+    );
     assert!(found.extra[CREDENTIAL_ID][0].starts_with("X509SHA256="));
     assert_eq!(user_of_certificate(&der, 0).unwrap_err().code, 401, "not valid yet");
     assert_eq!(user_of_certificate(b"junk", 0).unwrap_err().code, 401);
@@ -178,18 +181,13 @@ impl Authorizer for Only {
     }
 }
 
-use crate::chain::Authorizer;
-
 #[test]
 fn impersonation_asks_for_each_part() {
-    let headers: HeaderMap = [
-        ("impersonate-user", "jane"),
-        ("impersonate-group", "dev"),
-        ("impersonate-extra-acme.com%2Fproject", "x"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()))
-    .collect();
+    let headers: HeaderMap =
+        [("impersonate-user", "jane"), ("impersonate-group", "dev"), ("impersonate-extra-acme.com%2Fproject", "x")]
+            .into_iter()
+            .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect();
     let admin = user("admin", &[]);
     let all = "impersonate users/ jane,impersonate groups/ dev,impersonate userextras/acme.com/project x";
     let jane = impersonate(&headers, admin.clone(), &Only(all)).unwrap();
@@ -198,8 +196,17 @@ fn impersonation_asks_for_each_part() {
     let refused = impersonate(&headers, admin.clone(), &Only("impersonate users/ jane")).unwrap_err();
     assert_eq!(refused.message, "impersonate groups/ dev");
     assert_eq!(impersonate(&HeaderMap::new(), admin.clone(), &Only("")).unwrap(), admin);
+    let (_, tokens) = authority();
+    let chain = Authentication::new(tokens, Arc::new(Only(all)));
+    assert_eq!(
+        chain.authenticate(&headers, None).unwrap().unwrap().username,
+        "jane",
+        "the chain impersonates by itself"
+    );
     let account: HeaderMap =
-        [(http::HeaderName::from_static("impersonate-user"), "system:serviceaccount:dev:bot".parse().unwrap())].into_iter().collect();
+        [(http::HeaderName::from_static("impersonate-user"), "system:serviceaccount:dev:bot".parse().unwrap())]
+            .into_iter()
+            .collect();
     let bot = impersonate(&account, admin, &Only("impersonate serviceaccounts/ bot")).unwrap();
     assert_eq!(bot.groups, ["system:serviceaccounts", "system:serviceaccounts:dev", "system:authenticated"]);
 }

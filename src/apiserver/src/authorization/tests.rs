@@ -41,9 +41,9 @@ impl ObjectReader for Memory {
 
     fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
         let objects = self.objects.lock();
-        let wanted = objects.iter().filter(|((g, p, n, _), _)| {
-            g == group && p == plural && namespace.is_none_or(|namespace| n == namespace)
-        });
+        let wanted = objects
+            .iter()
+            .filter(|((g, p, n, _), _)| g == group && p == plural && namespace.is_none_or(|namespace| n == namespace));
         wanted.map(|(_, object)| Arc::clone(object)).collect()
     }
 
@@ -121,7 +121,11 @@ fn sample() -> (Arc<Memory>, Rbac) {
             ]),
         ),
     );
-    memory.put(RBAC_GROUP, "clusterrolebindings", binding("", "scale", "ClusterRole", "scaler", subject("Group", "ops")));
+    memory.put(
+        RBAC_GROUP,
+        "clusterrolebindings",
+        binding("", "scale", "ClusterRole", "scaler", subject("Group", "ops")),
+    );
     let account = json!({"kind": "ServiceAccount", "name": "bot", "namespace": "dev"});
     memory.put(RBAC_GROUP, "rolebindings", binding("prod", "bot", "ClusterRole", "scaler", account));
     let rbac = Rbac::new(Arc::clone(&memory) as Arc<dyn ObjectReader>);
@@ -169,11 +173,13 @@ fn refusals_are_worded_as_upstream() {
     let cases = [
         (
             "list - pods default",
-            "pods is forbidden: User \"alice\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"",
+            "pods is forbidden: User \"alice\" cannot list resource \"pods\" in API group \"\" \
+             in the namespace \"default\"",
         ),
         (
             "get apps deployments/scale default web",
-            "deployments.apps \"web\" is forbidden: User \"alice\" cannot get resource \"deployments/scale\" in API group \"apps\" in the namespace \"default\"",
+            "deployments.apps \"web\" is forbidden: User \"alice\" cannot get resource \
+             \"deployments/scale\" in API group \"apps\" in the namespace \"default\"",
         ),
         (
             "list - nodes -",

@@ -89,11 +89,7 @@ pub async fn bootstrap(
     apply_all(reader, writer, objects::endpoints(config)).await
 }
 
-async fn apply_all(
-    reader: &dyn ObjectReader,
-    writer: &dyn ObjectWriter,
-    targets: Vec<Target>,
-) -> Result<(), ApiError> {
+async fn apply_all(reader: &dyn ObjectReader, writer: &dyn ObjectWriter, targets: Vec<Target>) -> Result<(), ApiError> {
     let writes = futures::stream::iter(targets).map(|target| reconcile::apply(reader, writer, target));
     let mut results = writes.buffer_unordered(CONCURRENT_WRITES);
     while let Some(result) = results.next().await {

@@ -20,7 +20,8 @@ pub(super) fn priority_classes() -> Vec<Target> {
         (
             "system-cluster-critical",
             2_000_000_000,
-            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+            "Used for system critical pods that must run in the cluster, \
+             but can be moved to another node if necessary.",
         ),
         (
             "system-node-critical",
@@ -34,12 +35,8 @@ pub(super) fn priority_classes() -> Vec<Target> {
             "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority",
         })
     };
-    let target = |class| Target {
-        group: "scheduling.k8s.io",
-        version: "v1",
-        plural: "priorityclasses",
-        object: object(class),
-    };
+    let target =
+        |class| Target { group: "scheduling.k8s.io", version: "v1", plural: "priorityclasses", object: object(class) };
     classes.into_iter().map(target).collect()
 }
 

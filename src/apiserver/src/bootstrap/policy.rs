@@ -112,7 +112,10 @@ const CLUSTER_ROLES: &[RoleRow] = &[
         &[("get", "path", "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/")],
     ),
     role("system:public-info-viewer", &[("get", "path", "/healthz /livez /readyz /version /version/")]),
-    role("system:monitoring", &[("get", "path", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")]),
+    role(
+        "system:monitoring",
+        &[("get", "path", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")],
+    ),
     role(
         "system:basic-user",
         &[
@@ -127,7 +130,14 @@ const CLUSTER_ROLES: &[RoleRow] = &[
             ("create", "authorization.k8s.io", "subjectaccessreviews"),
         ],
     ),
-    role("system:service-account-issuer-discovery", &[("get", "path", "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/")]),
+    role(
+        "system:service-account-issuer-discovery",
+        &[(
+            "get",
+            "path",
+            "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/",
+        )],
+    ),
     role(
         "system:kubelet-api-admin",
         &[
@@ -165,10 +175,7 @@ const CLUSTER_ROLES: &[RoleRow] = &[
             (READ, "networking.k8s.io", "networkpolicies"),
         ],
     ),
-    role(
-        "system:node-bootstrapper",
-        &[("create get list watch", "certificates.k8s.io", "certificatesigningrequests")],
-    ),
+    role("system:node-bootstrapper", &[("create get list watch", "certificates.k8s.io", "certificatesigningrequests")]),
     role("system:node-problem-detector", &[("get", "core", "nodes"), ("patch", "core", "nodes/status"), EVENTS]),
     role(
         "system:node-proxier",
@@ -203,10 +210,13 @@ const CLUSTER_ROLES: &[RoleRow] = &[
             ("create", "authorization.k8s.io", "subjectaccessreviews"),
         ],
     ),
-    role("system:volume-scheduler", &[
-        ("get list watch patch update", "core", "persistentvolumes persistentvolumeclaims"),
-        (READ, "storage.k8s.io", "storageclasses csinodes csidrivers csistoragecapacities"),
-    ]),
+    role(
+        "system:volume-scheduler",
+        &[
+            ("get list watch patch update", "core", "persistentvolumes persistentvolumeclaims"),
+            (READ, "storage.k8s.io", "storageclasses csinodes csidrivers csistoragecapacities"),
+        ],
+    ),
     // The controllers of one process work under this one identity, so it holds what upstream spreads over
     // `system:controller:*`: garbage collection and namespace deletion need every kind.
     role(
@@ -214,8 +224,12 @@ const CLUSTER_ROLES: &[RoleRow] = &[
         &[
             ("get list watch update patch delete deletecollection", "*", "*"),
             EVENTS,
-            ("create", "core", "configmaps endpoints namespaces pods pods/eviction pods/binding secrets serviceaccounts \
-                serviceaccounts/token persistentvolumes persistentvolumeclaims replicationcontrollers"),
+            (
+                "create",
+                "core",
+                "configmaps endpoints namespaces pods pods/eviction pods/binding secrets serviceaccounts \
+                serviceaccounts/token persistentvolumes persistentvolumeclaims replicationcontrollers",
+            ),
             ("create", "apps", "controllerrevisions replicasets"),
             ("create", "batch", "jobs"),
             ("create", "discovery.k8s.io", "endpointslices"),
@@ -238,135 +252,178 @@ const CLUSTER_ROLES: &[RoleRow] = &[
 
 /// Roles of stock controllers that run under their own service accounts in kube-system.
 const CONTROLLER_ROLES: &[RoleRow] = &[
-    role("attachdetach-controller", &[
-        ("list watch get", "core", "persistentvolumes persistentvolumeclaims nodes pods secrets"),
-        ("patch update", "core", "nodes/status"),
-        (ALL, "storage.k8s.io", "volumeattachments"),
-        EVENTS,
-    ]),
-    role("clusterrole-aggregation-controller", &[
-        ("escalate get list patch update watch", "rbac.authorization.k8s.io", "clusterroles"),
-    ]),
-    role("cronjob-controller", &[
-        ("get list update watch patch", "batch", "cronjobs"),
-        ("create delete get list patch update watch", "batch", "jobs"),
-        ("update patch", "batch", "cronjobs/status cronjobs/finalizers"),
-        ("delete list", "core", "pods"),
-        EVENTS,
-    ]),
-    role("daemon-set-controller", &[
-        (READ, "apps", "daemonsets"),
-        ("update patch", "apps", "daemonsets/status daemonsets/finalizers"),
-        ("list watch", "core", "nodes"),
-        ("create delete list patch watch", "core", "pods"),
-        ("create", "core", "pods/binding"),
-        ("create delete get list patch update watch", "apps", "controllerrevisions"),
-        EVENTS,
-    ]),
-    role("deployment-controller", &[
-        ("get list update watch patch", "apps", "deployments"),
-        ("update patch", "apps", "deployments/status deployments/finalizers"),
-        ("create delete get list patch update watch", "apps", "replicasets"),
-        ("get list update watch", "core", "pods"),
-        EVENTS,
-    ]),
-    role("disruption-controller", &[
-        (READ, "apps", "deployments replicasets statefulsets"),
-        (READ, "core", "pods replicationcontrollers"),
-        (READ, "policy", "poddisruptionbudgets"),
-        ("update patch", "policy", "poddisruptionbudgets/status"),
-        ("get", "*", "*/scale"),
-        EVENTS,
-    ]),
-    role("endpoint-controller", &[
-        (READ, "core", "pods services"),
-        ("create delete get list update watch", "core", "endpoints"),
-        ("create", "core", "endpoints/restricted"),
-        EVENTS,
-    ]),
-    role("endpointslice-controller", &[
-        (READ, "core", "nodes pods services"),
-        ("update", "core", "services/finalizers"),
-        ("create delete get list update watch", "discovery.k8s.io", "endpointslices"),
-        EVENTS,
-    ]),
+    role(
+        "attachdetach-controller",
+        &[
+            ("list watch get", "core", "persistentvolumes persistentvolumeclaims nodes pods secrets"),
+            ("patch update", "core", "nodes/status"),
+            (ALL, "storage.k8s.io", "volumeattachments"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "clusterrole-aggregation-controller",
+        &[("escalate get list patch update watch", "rbac.authorization.k8s.io", "clusterroles")],
+    ),
+    role(
+        "cronjob-controller",
+        &[
+            ("get list update watch patch", "batch", "cronjobs"),
+            ("create delete get list patch update watch", "batch", "jobs"),
+            ("update patch", "batch", "cronjobs/status cronjobs/finalizers"),
+            ("delete list", "core", "pods"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "daemon-set-controller",
+        &[
+            (READ, "apps", "daemonsets"),
+            ("update patch", "apps", "daemonsets/status daemonsets/finalizers"),
+            ("list watch", "core", "nodes"),
+            ("create delete list patch watch", "core", "pods"),
+            ("create", "core", "pods/binding"),
+            ("create delete get list patch update watch", "apps", "controllerrevisions"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "deployment-controller",
+        &[
+            ("get list update watch patch", "apps", "deployments"),
+            ("update patch", "apps", "deployments/status deployments/finalizers"),
+            ("create delete get list patch update watch", "apps", "replicasets"),
+            ("get list update watch", "core", "pods"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "disruption-controller",
+        &[
+            (READ, "apps", "deployments replicasets statefulsets"),
+            (READ, "core", "pods replicationcontrollers"),
+            (READ, "policy", "poddisruptionbudgets"),
+            ("update patch", "policy", "poddisruptionbudgets/status"),
+            ("get", "*", "*/scale"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "endpoint-controller",
+        &[
+            (READ, "core", "pods services"),
+            ("create delete get list update watch", "core", "endpoints"),
+            ("create", "core", "endpoints/restricted"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "endpointslice-controller",
+        &[
+            (READ, "core", "nodes pods services"),
+            ("update", "core", "services/finalizers"),
+            ("create delete get list update watch", "discovery.k8s.io", "endpointslices"),
+            EVENTS,
+        ],
+    ),
     role("generic-garbage-collector", &[("delete get list patch update watch", "*", "*"), EVENTS]),
-    role("horizontal-pod-autoscaler", &[
-        (READ, "autoscaling", "horizontalpodautoscalers"),
-        ("update", "autoscaling", "horizontalpodautoscalers/status"),
-        ("get update", "*", "*/scale"),
-        ("list", "core", "pods"),
-        ("get list", "metrics.k8s.io", "pods"),
-        ("get list", "custom.metrics.k8s.io external.metrics.k8s.io", "*"),
-        EVENTS,
-    ]),
-    role("job-controller", &[
-        ("get list patch update watch", "batch", "jobs"),
-        ("update patch", "batch", "jobs/status jobs/finalizers"),
-        ("create delete list patch watch", "core", "pods"),
-        EVENTS,
-    ]),
-    role("namespace-controller", &[
-        ("delete get list watch", "core", "namespaces"),
-        ("update", "core", "namespaces/finalize namespaces/status"),
-        ("delete deletecollection get list", "*", "*"),
-    ]),
-    role("node-controller", &[
-        ("delete get list patch update watch", "core", "nodes"),
-        ("patch update", "core", "nodes/status"),
-        ("delete get list watch", "core", "pods"),
-        ("patch update", "core", "pods/status"),
-        EVENTS,
-    ]),
-    role("persistent-volume-binder", &[
-        ("create delete get list update watch", "core", "persistentvolumes"),
-        ("update", "core", "persistentvolumes/status persistentvolumeclaims/status"),
-        ("get list update watch", "core", "persistentvolumeclaims"),
-        ("create delete get list watch", "core", "pods"),
-        (READ, "storage.k8s.io", "storageclasses"),
-        (READ, "core", "nodes secrets"),
-        EVENTS,
-    ]),
-    role("pod-garbage-collector", &[
-        ("delete list watch", "core", "pods"),
-        ("get list", "core", "nodes"),
-        ("patch", "core", "pods/status"),
-    ]),
+    role(
+        "horizontal-pod-autoscaler",
+        &[
+            (READ, "autoscaling", "horizontalpodautoscalers"),
+            ("update", "autoscaling", "horizontalpodautoscalers/status"),
+            ("get update", "*", "*/scale"),
+            ("list", "core", "pods"),
+            ("get list", "metrics.k8s.io", "pods"),
+            ("get list", "custom.metrics.k8s.io external.metrics.k8s.io", "*"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "job-controller",
+        &[
+            ("get list patch update watch", "batch", "jobs"),
+            ("update patch", "batch", "jobs/status jobs/finalizers"),
+            ("create delete list patch watch", "core", "pods"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "namespace-controller",
+        &[
+            ("delete get list watch", "core", "namespaces"),
+            ("update", "core", "namespaces/finalize namespaces/status"),
+            ("delete deletecollection get list", "*", "*"),
+        ],
+    ),
+    role(
+        "node-controller",
+        &[
+            ("delete get list patch update watch", "core", "nodes"),
+            ("patch update", "core", "nodes/status"),
+            ("delete get list watch", "core", "pods"),
+            ("patch update", "core", "pods/status"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "persistent-volume-binder",
+        &[
+            ("create delete get list update watch", "core", "persistentvolumes"),
+            ("update", "core", "persistentvolumes/status persistentvolumeclaims/status"),
+            ("get list update watch", "core", "persistentvolumeclaims"),
+            ("create delete get list watch", "core", "pods"),
+            (READ, "storage.k8s.io", "storageclasses"),
+            (READ, "core", "nodes secrets"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "pod-garbage-collector",
+        &[("delete list watch", "core", "pods"), ("get list", "core", "nodes"), ("patch", "core", "pods/status")],
+    ),
     role("pv-protection-controller", &[("get list update watch", "core", "persistentvolumes"), EVENTS]),
-    role("pvc-protection-controller", &[
-        ("get list update watch", "core", "persistentvolumeclaims"),
-        (READ, "core", "pods"),
-        EVENTS,
-    ]),
-    role("replicaset-controller", &[
-        ("get list update watch", "apps", "replicasets"),
-        ("update patch", "apps", "replicasets/status replicasets/finalizers"),
-        ("create delete list patch watch", "core", "pods"),
-        EVENTS,
-    ]),
-    role("replication-controller", &[
-        ("get list update watch", "core", "replicationcontrollers"),
-        ("update patch", "core", "replicationcontrollers/status replicationcontrollers/finalizers"),
-        ("create delete list patch watch", "core", "pods"),
-        EVENTS,
-    ]),
+    role(
+        "pvc-protection-controller",
+        &[("get list update watch", "core", "persistentvolumeclaims"), (READ, "core", "pods"), EVENTS],
+    ),
+    role(
+        "replicaset-controller",
+        &[
+            ("get list update watch", "apps", "replicasets"),
+            ("update patch", "apps", "replicasets/status replicasets/finalizers"),
+            ("create delete list patch watch", "core", "pods"),
+            EVENTS,
+        ],
+    ),
+    role(
+        "replication-controller",
+        &[
+            ("get list update watch", "core", "replicationcontrollers"),
+            ("update patch", "core", "replicationcontrollers/status replicationcontrollers/finalizers"),
+            ("create delete list patch watch", "core", "pods"),
+            EVENTS,
+        ],
+    ),
     role("resourcequota-controller", &[("list watch", "*", "*"), ("update", "core", "resourcequotas/status"), EVENTS]),
     role("root-ca-cert-publisher", &[("create update", "core", "configmaps"), EVENTS]),
     role("service-account-controller", &[("create", "core", "serviceaccounts"), EVENTS]),
-    role("service-controller", &[
-        (READ, "core", "services nodes"),
-        ("patch update", "core", "services/status"),
-        EVENTS,
-    ]),
-    role("statefulset-controller", &[
-        (READ, "core", "pods"),
-        (READ, "apps", "statefulsets"),
-        ("update patch", "apps", "statefulsets/status statefulsets/finalizers"),
-        ("create delete get patch update", "core", "pods"),
-        ("create delete get list patch update watch", "apps", "controllerrevisions"),
-        ("create get", "core", "persistentvolumeclaims"),
-        EVENTS,
-    ]),
+    role(
+        "service-controller",
+        &[(READ, "core", "services nodes"), ("patch update", "core", "services/status"), EVENTS],
+    ),
+    role(
+        "statefulset-controller",
+        &[
+            (READ, "core", "pods"),
+            (READ, "apps", "statefulsets"),
+            ("update patch", "apps", "statefulsets/status statefulsets/finalizers"),
+            ("create delete get patch update", "core", "pods"),
+            ("create delete get list patch update watch", "apps", "controllerrevisions"),
+            ("create get", "core", "persistentvolumeclaims"),
+            EVENTS,
+        ],
+    ),
     role("ttl-after-finished-controller", &[("delete get list watch", "batch", "jobs"), EVENTS]),
     role("ttl-controller", &[("list patch update watch", "core", "nodes"), EVENTS]),
 ];
@@ -441,7 +498,8 @@ fn cluster_role(row: &RoleRow) -> Value {
     });
     let label = |target: &str| format!("rbac.authorization.k8s.io/aggregate-to-{target}");
     let gathers = |targets: &[&str]| {
-        let selectors: Vec<Value> = targets.iter().map(|target| json!({"matchLabels": {label(target): "true"}})).collect();
+        let selectors: Vec<Value> =
+            targets.iter().map(|target| json!({"matchLabels": {label(target): "true"}})).collect();
         json!({"clusterRoleSelectors": selectors})
     };
     match row.gather {

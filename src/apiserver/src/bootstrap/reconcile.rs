@@ -63,7 +63,9 @@ pub(super) fn completed(target: &Target, existing: &Value) -> Change {
             }
             complete_subjects(&mut object, &target.object);
         }
-        ("discovery.k8s.io", "endpointslices") => complete_endpoints(&mut object, &target.object, "/endpoints", "endpoints"),
+        ("discovery.k8s.io", "endpointslices") => {
+            complete_endpoints(&mut object, &target.object, "/endpoints", "endpoints")
+        }
         ("", "endpoints") => complete_subsets(&mut object, &target.object),
         ("", "configmaps") => object["data"] = target.object["data"].clone(),
         _ => return Change::None,

@@ -103,7 +103,8 @@ fn asked_request(kind: &str, spec: &Value) -> Result<RequestInfo, ApiError> {
             Err(invalid(GROUP, kind, "", "spec.nonResourceAttributes", "FieldValueInvalid", message))
         }
         (None, None) => {
-            let message = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let message =
+                "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified";
             Err(invalid(GROUP, kind, "", "spec.resourceAttributes", "FieldValueInvalid", message))
         }
     }
@@ -116,10 +117,7 @@ fn asked_user(kind: &str, spec: &Value) -> Result<UserInfo, ApiError> {
         return Err(invalid(GROUP, kind, "", "spec.user", "FieldValueInvalid", message));
     }
     let extra = spec.get("extra").and_then(Value::as_object);
-    let extra: BTreeMap<String, Vec<String>> = extra
-        .into_iter()
-        .flatten()
-        .map(|(key, values)| (key.to_lowercase(), texts(values, "")))
-        .collect();
+    let extra: BTreeMap<String, Vec<String>> =
+        extra.into_iter().flatten().map(|(key, values)| (key.to_lowercase(), texts(values, ""))).collect();
     Ok(UserInfo { username, uid: text(spec, "/uid").to_owned(), groups, extra })
 }

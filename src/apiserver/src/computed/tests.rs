@@ -54,10 +54,14 @@ fn access_reviews_answer_for_others_and_oneself() {
 #[test]
 fn local_reviews_stay_in_their_namespace() {
     let (_, reviews) = reviews();
-    let object = json!({"spec": {"user": "alice", "resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "b"}}});
+    let attributes = json!({"verb": "list", "resource": "pods", "namespace": "b"});
+    let object = json!({"spec": {"user": "alice", "resourceAttributes": attributes}});
     let line = "create authorization.k8s.io localsubjectaccessreviews a";
     let error = post(&reviews, &user("x", &[]), line, object).unwrap_err();
-    assert_eq!((error.code, error.message.as_str()), (400, "spec.resourceAttributes.namespace must match namespace: a"));
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (400, "spec.resourceAttributes.namespace must match namespace: a")
+    );
 }
 
 #[test]
@@ -104,7 +108,10 @@ fn token_requests_are_checked() {
          may not specify a duration less than 10 minutes"
     );
     assert!(ask(json!({"expirationSeconds": 4_294_967_297_i64})).message.ends_with("larger than 2^32 seconds"));
-    let pod = |name: &str, uid: &str| json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}});
+    let pod = |name: &str, uid: &str| {
+        let reference = json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
+        json!({"boundObjectRef": reference})
+    };
     assert_eq!(ask(pod("q", "")).message, "pods \"q\" not found");
     assert_eq!(ask(pod("p", "old")).code, 409);
     let gone = post(&reviews, &user("a", &[]), "create - serviceaccounts/token dev none", json!({})).unwrap_err();

@@ -71,7 +71,9 @@ impl Reviews {
             ("v1", "Secret") => ("secrets", namespace),
             ("v1", "Node") => ("nodes", ""),
             (version, kind) => {
-                return Err(ApiError::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
+                return Err(ApiError::bad_request(format!(
+                    "cannot bind token to object of type {version}, Kind={kind}"
+                )));
             }
         };
         let object = self.reader.get("", plural, place, &name);
@@ -89,7 +91,8 @@ impl Reviews {
             "pods" => {
                 if text(&object, "/spec/serviceAccountName") != account {
                     return Err(ApiError::bad_request(format!(
-                        "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+                        "cannot bind token for serviceaccount {account:?} to pod running with different \
+                         serviceaccount name."
                     )));
                 }
                 let node = text(&object, "/spec/nodeName");
