@@ -154,8 +154,7 @@ impl Runtime {
 
     pub(crate) async fn container_status(&self, id: &str) -> Result<cri::ContainerStatus, CriError> {
         let request = cri::ContainerStatusRequest { container_id: id.into(), verbose: false };
-        let answer =
-            bounded("ContainerStatus", STATUS_TIMEOUT, self.runtime.clone().container_status(request)).await?;
+        let answer = bounded("ContainerStatus", STATUS_TIMEOUT, self.runtime.clone().container_status(request)).await?;
         answer.status.ok_or(CriError::Incomplete { call: "ContainerStatus", missing: "status" })
     }
 

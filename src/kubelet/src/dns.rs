@@ -25,8 +25,7 @@ pub(crate) fn of_pod(pod: &Pod, config: &Config) -> DnsConfig {
         DnsConfig::default()
     } else if cluster_first {
         let domain = &config.cluster_domain;
-        let mut searches =
-            vec![format!("{}.svc.{domain}", pod.namespace()), format!("svc.{domain}"), domain.clone()];
+        let mut searches = vec![format!("{}.svc.{domain}", pod.namespace()), format!("svc.{domain}"), domain.clone()];
         searches.extend(host.searches);
         DnsConfig { servers: vec![config.dns_service_ip.clone()], searches, options: vec!["ndots:5".into()] }
     } else {
@@ -64,7 +63,8 @@ fn parse(text: &str) -> DnsConfig {
         match words.next() {
             Some("nameserver") => dns.servers.extend(words.next().map(str::to_owned)),
             Some("search" | "domain") => {
-                dns.searches = words.map(|word| word.trim_end_matches('.').to_owned()).filter(|w| !w.is_empty()).collect();
+                dns.searches =
+                    words.map(|word| word.trim_end_matches('.').to_owned()).filter(|w| !w.is_empty()).collect();
             }
             Some("options") => dns.options = words.map(str::to_owned).collect(),
             _ => {}

@@ -333,13 +333,8 @@ mod tests {
             "spec": {"containers": [{"name": "c", "resources": {"limits": {"memory": "64Mi"}}}]}
         }))
         .unwrap();
-        let facts = Facts {
-            pod: &pod,
-            pod_ips: &[],
-            host_ip: "h".into(),
-            cpu_capacity_millis: 2000,
-            memory_capacity_bytes: 1,
-        };
+        let facts =
+            Facts { pod: &pod, pod_ips: &[], host_ip: "h".into(), cpu_capacity_millis: 2000, memory_capacity_bytes: 1 };
         let field = |path: &str| facts.field(&ObjectFieldSelector { field_path: path.into(), api_version: None });
         assert_eq!(field("metadata.labels").unwrap(), "a=\"1\"\nb=\"2\"");
         assert_eq!(field("metadata.labels['b']").unwrap(), "2");

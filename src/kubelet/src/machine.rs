@@ -88,7 +88,8 @@ fn hugepages() -> Vec<(String, i64)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let size = name.strip_prefix("hugepages-").and_then(|rest| rest.strip_suffix("kB")).and_then(|n| n.parse().ok());
+        let size =
+            name.strip_prefix("hugepages-").and_then(|rest| rest.strip_suffix("kB")).and_then(|n| n.parse().ok());
         let Some(kibibytes): Option<i64> = size else { continue };
         let count = fs::read_to_string(entry.path().join("nr_hugepages")).unwrap_or_default();
         let count: i64 = count.trim().parse().unwrap_or(0);

@@ -78,7 +78,10 @@ impl Objects {
 
     async fn get<K>(&self, namespace: &str, name: &str) -> Result<Option<K>, kube::Error>
     where
-        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         api.get_opt(name).await

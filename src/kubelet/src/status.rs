@@ -139,7 +139,8 @@ fn container_status(inputs: &Inputs<'_>, container: &Container, is_init: bool) -
             let health = (inputs.health)(&record.id);
             status.started = Some(health.started);
             // Readiness falls with the deletion, so that endpoints leave before the process does.
-            status.ready = health.started && health.ready && !inputs.terminating && !(is_init && !is_sidecar(container));
+            status.ready =
+                health.started && health.ready && !inputs.terminating && !(is_init && !is_sidecar(container));
             let running = ContainerStateRunning { started_at: time(record.started_at_ns) };
             status.state = Some(ContainerState { running: Some(running), ..Default::default() });
         }
@@ -228,9 +229,11 @@ fn phase(inputs: &Inputs<'_>, init: &[ContainerStatus], apps: &[ContainerStatus]
     if failed_init && none_runs {
         return "Failed".to_owned();
     }
-    let ended = pod.app_containers().iter().zip(apps).all(|(container, status)| {
-        exit_code(status).is_some_and(|code| !restarts(pod, container, false, code))
-    });
+    let ended = pod
+        .app_containers()
+        .iter()
+        .zip(apps)
+        .all(|(container, status)| exit_code(status).is_some_and(|code| !restarts(pod, container, false, code)));
     if ended && !apps.is_empty() && none_runs {
         let good = apps.iter().all(|status| exit_code(status) == Some(0));
         return if good { "Succeeded" } else { "Failed" }.to_owned();
@@ -256,11 +259,7 @@ fn incomplete<'a>(pod: &Pod, init: &'a [ContainerStatus]) -> Vec<&'a str> {
     let pairs = pod.init_containers().iter().zip(init);
     pairs
         .filter(|(container, status)| {
-            let done = if is_sidecar(container) {
-                status.started == Some(true)
-            } else {
-                exit_code(status) == Some(0)
-            };
+            let done = if is_sidecar(container) { status.started == Some(true) } else { exit_code(status) == Some(0) };
             !done
         })
         .map(|(_, status)| status.name.as_str())
@@ -349,9 +348,18 @@ fn gated(inputs: &Inputs<'_>, containers_ready: &Verdict) -> Verdict {
         .iter()
         .flatten()
         .filter(|gate| !known.iter().any(|c| c.type_ == gate.condition_type && c.status == "True"))
-        .map(|gate| format!("corresponding condition of pod readiness gate \"{}\" does not exist or is not True.", gate.condition_type))
+        .map(|gate| {
+            format!(
+                "corresponding condition of pod readiness gate \"{}\" does not exist or is not True.",
+                gate.condition_type
+            )
+        })
         .collect();
-    if missing.is_empty() { (true, None, None) } else { (false, Some("ReadinessGatesNotReady"), Some(missing.join(", "))) }
+    if missing.is_empty() {
+        (true, None, None)
+    } else {
+        (false, Some("ReadinessGatesNotReady"), Some(missing.join(", ")))
+    }
 }
 
 /// Whether the pod, as the API shows it, has ended for good.

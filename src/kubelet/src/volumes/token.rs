@@ -56,13 +56,7 @@ impl TokenCache {
     }
 }
 
-async fn request(
-    context: &Context,
-    pod: &Pod,
-    account: &str,
-    audience: String,
-    seconds: i64,
-) -> Result<Held, String> {
+async fn request(context: &Context, pod: &Pod, account: &str, audience: String, seconds: i64) -> Result<Held, String> {
     let api: Api<ServiceAccount> = Api::namespaced(context.client.clone(), pod.namespace());
     let body = TokenRequest {
         spec: Some(TokenRequestSpec {

@@ -137,8 +137,11 @@ impl Request<'_> {
         let taken = |path: &str| mounts.iter().any(|mount: &cri::Mount| mount.container_path == path);
         let mut own = Vec::new();
         if !taken("/etc/hosts") {
-            let host_hosts =
-                if self.pod.host_network() { fs::read_to_string("/etc/hosts").unwrap_or_default() } else { String::new() };
+            let host_hosts = if self.pod.host_network() {
+                fs::read_to_string("/etc/hosts").unwrap_or_default()
+            } else {
+                String::new()
+            };
             let domain = &self.context.config.cluster_domain;
             let text = crate::hosts_file::render(self.pod, self.pod_ips, domain, &host_hosts);
             fs::create_dir_all(&folder)?;

@@ -33,9 +33,7 @@ pub(crate) fn wants_sandbox(pod: &Pod, view: &View) -> bool {
 fn init_failed(pod: &Pod, view: &View) -> bool {
     pod.init_containers().iter().any(|container| {
         view.latest(&container.name).is_some_and(|record| {
-            record.state == State::Exited
-                && record.exit_code != 0
-                && !restarts(pod, container, true, record.exit_code)
+            record.state == State::Exited && record.exit_code != 0 && !restarts(pod, container, true, record.exit_code)
         })
     })
 }
@@ -82,13 +80,7 @@ fn should_die(record: &Record, hash: &str, health: &dyn Fn(&str) -> Health) -> O
 }
 
 /// Walks the init containers in order. True when the app containers may start.
-fn initialize(
-    pod: &Pod,
-    view: &View,
-    health: &dyn Fn(&str) -> Health,
-    apps_began: bool,
-    plan: &mut Plan,
-) -> bool {
+fn initialize(pod: &Pod, view: &View, health: &dyn Fn(&str) -> Health, apps_began: bool, plan: &mut Plan) -> bool {
     for container in pod.init_containers() {
         let current = view.current(&container.name);
         if is_sidecar(container) {

@@ -12,11 +12,11 @@ use super::plan::Why;
 use super::report::Reporter;
 use super::view::{Record, State, View};
 use super::{Order, StepError, Worker};
+use crate::Context;
 use crate::events::Kind;
 use crate::pod::{PodExt, field_path, find_container, spec};
 use crate::probe_action::Target;
 use crate::qos::is_sidecar;
-use crate::Context;
 
 /// Upstream's floor: even a container whose preStop took all the time may clean up.
 const MIN_GRACE: Duration = Duration::from_secs(2);
@@ -153,8 +153,7 @@ impl Worker {
             && let Err(error) = Reporter::delete(&self.context.client, pod).await
         {
             tracing::debug!(error = crate::error_chain(&error), "pod not deleted from the API yet");
-            self.look_again_in(super::report::RETRY);
-            return Err(StepError::Interrupted).inspect_err(|_| self.failures = 0);
+            return Err(StepError::NotDeleted);
         }
         remove_logs(&self.context, pod.namespace(), pod.name(), &pod.log_folder(&self.context.config));
         Ok(())
