@@ -13,7 +13,7 @@ pub(crate) mod pause;
 mod pause_code;
 mod swap;
 mod sysctl;
-mod systemd;
+pub(crate) mod systemd;
 mod unit;
 
 use crate::manifest::Manifest;

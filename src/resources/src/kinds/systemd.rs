@@ -124,7 +124,7 @@ pub(crate) fn run(host: &Host, verb: &str, unit: &str) -> Result<(), ResourceErr
     })
 }
 
-/// ActiveState of each of these units, by name; empty when systemd cannot be asked.
+/// ActiveState of those of these units that exist, by name; empty when systemd cannot be asked.
 #[must_use]
 pub fn unit_states(host: &Host, units: &[&str]) -> Vec<(String, String)> {
     let show = Program::new(host, "systemctl")
@@ -138,8 +138,10 @@ fn unit_state(block: &str) -> Option<(String, String)> {
     let value = |name: &str| {
         block.lines().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
     };
-    let state = if value("LoadState") == Some("not-found") { "not-found" } else { value("ActiveState")? };
-    Some((value("Id")?.to_owned(), state.to_owned()))
+    if value("LoadState")? == "not-found" {
+        return None;
+    }
+    Some((value("Id")?.to_owned(), value("ActiveState")?.to_owned()))
 }
 
 /// The last lines of a unit's journal; none when there is no journal to read.
@@ -184,7 +186,7 @@ pub(crate) mod tests {
         let block = "Id=containerd.service\nLoadState=loaded\nActiveState=active";
         assert_eq!(unit_state(block).unwrap(), ("containerd.service".to_owned(), "active".to_owned()));
         let block = "Id=x.service\nLoadState=not-found\nActiveState=inactive";
-        assert_eq!(unit_state(block).unwrap().1, "not-found");
+        assert_eq!(unit_state(block), None, "no such unit");
     }
 
     #[test]
