@@ -150,7 +150,10 @@ mod tests {
 
     #[test]
     fn reads_docker_credentials() {
-        let json = br#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"}, "r.example:5000":{"username":"a","password":"b"}}}"#;
+        let json = br#"{"auths": {
+            "https://index.docker.io/v1/": {"auth": "dTpw"},
+            "r.example:5000": {"username": "a", "password": "b"}
+        }}"#;
         let auth = docker_auth(json, registry("nginx")).unwrap();
         assert_eq!((auth.username.as_str(), auth.password.as_str()), ("u", "p"));
         let auth = docker_auth(json, registry("r.example:5000/x/y:1")).unwrap();

@@ -50,18 +50,23 @@ impl Reporter {
 
     pub(crate) async fn run(mut self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
+        let mut problem = None;
         loop {
-            let is_ready = match tokio::time::timeout(CALL_TIMEOUT, self.report()).await {
-                Ok(Ok(is_ready)) => is_ready,
-                Ok(Err(error)) => {
-                    tracing::warn!(error = crate::error_chain(&error), "node status not reported");
-                    false
-                }
-                Err(_) => {
-                    tracing::warn!("node status not reported in time");
-                    false
-                }
+            let result = match tokio::time::timeout(CALL_TIMEOUT, self.report()).await {
+                Ok(Ok(is_ready)) => Ok(is_ready),
+                Ok(Err(error)) => Err(crate::error_chain(&error)),
+                Err(_) => Err("the API did not answer in time".to_owned()),
             };
+            // Once per problem: an API that is away for an hour must not fill the log.
+            let new_problem = result.as_ref().err().cloned();
+            if new_problem != problem {
+                match &new_problem {
+                    Some(error) => tracing::warn!(error, "node status not reported"),
+                    None => tracing::info!("node status reported"),
+                }
+                problem = new_problem;
+            }
+            let is_ready = result.unwrap_or(false);
             if let Some(ready) = ready.take() {
                 // Nobody waits any more if the program is about to end.
                 let _ = ready.send(());

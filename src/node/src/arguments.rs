@@ -10,6 +10,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::NodeConfiguration;
 use crate::run;
 
+/// Every failed request is logged by whoever made it, with what it was for; the client library only repeats that.
+const DEFAULT_LOG_FILTER: &str = "info,kube_client=off,kube_runtime=off";
 /// The node spends its time waiting; two threads keep its memory small.
 const WORKER_THREADS: usize = 2;
 
@@ -39,7 +41,7 @@ pub(crate) fn dispatch() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .with_env_filter(EnvFilter::try_from_env("NARU_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_env_filter(EnvFilter::try_from_env("NARU_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG_FILTER)))
         .init();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed before");

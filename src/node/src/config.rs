@@ -142,7 +142,10 @@ kind: NodeConfiguration
 name: w1
 address: 10.1.0.21
 controlPlanes: ["10.1.0.11:6443"]
-pki: {certificateAuthority: /etc/naru/pki/ca.crt, certificate: /etc/naru/pki/kubelet.crt, key: /etc/naru/pki/kubelet.key}
+pki:
+  certificateAuthority: /etc/naru/pki/ca.crt
+  certificate: /etc/naru/pki/kubelet.crt
+  key: /etc/naru/pki/kubelet.key
 labels: {disk: ssd}
 taints: [{key: node-role.kubernetes.io/control-plane, effect: NoSchedule}]
 clusterDomain: cluster.local

@@ -83,6 +83,8 @@ pub(crate) enum StepError {
     Io(#[from] std::io::Error),
     #[error("network is not ready: container runtime network not ready")]
     NetworkNotReady,
+    #[error("the API has not taken the deletion yet")]
+    NotDeleted,
     #[error("the pod changed meanwhile")]
     Interrupted,
 }

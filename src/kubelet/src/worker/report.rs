@@ -54,6 +54,10 @@ impl Reporter {
         let unsent = self.last.as_ref() != Some(&status);
         self.last = Some(status.clone());
         let wanted = serde_json::to_value(&status)?;
+        // What the API made of our last patch is what it is: sending the same again would go on for ever.
+        if !unsent && version(pod) == self.version {
+            return Ok(());
+        }
         // Somebody else may have changed it (a node that was thought lost); only a fresh view can tell.
         let drifted = version(pod) >= self.version && differs(pod.status.as_ref(), &wanted)?;
         if !(drifted || (unsent && self.version > version(pod))) {

@@ -153,8 +153,7 @@ impl Worker {
             && let Err(error) = Reporter::delete(&self.context.client, pod).await
         {
             tracing::debug!(error = crate::error_chain(&error), "pod not deleted from the API yet");
-            self.look_again_in(super::report::RETRY);
-            return Err(StepError::Interrupted).inspect_err(|_| self.failures = 0);
+            return Err(StepError::NotDeleted);
         }
         remove_logs(&self.context, pod.namespace(), pod.name(), &pod.log_folder(&self.context.config));
         Ok(())
