@@ -140,11 +140,13 @@ fn syntax(error: &serde_saphyr::Error) -> Diagnostic {
     let error = error.without_snippet();
     let text = error.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).trim();
+    // The parser's advice to programmers is of no use to an operator.
+    let message = message.split_once(", set ").map_or(message, |(message, _)| message);
     let at = error.location().map_or(Position::START, position);
-    let hint = if message.contains("tab") {
-        Some("indent with spaces".to_owned())
-    } else if message.contains("duplicate") {
+    let hint = if message.contains("duplicate") {
         Some("keep one of both entries".to_owned())
+    } else if message.contains("tabs") {
+        Some("indent with spaces".to_owned())
     } else {
         None
     };

@@ -175,6 +175,9 @@ pub struct Host {
     /// Default: `spec.ssh.port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The private key that logs in. Default: `spec.ssh.keyPath`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_path: Option<String>,
     /// The host's public key as in known_hosts (`ssh-ed25519 AAAA…`). Default: looked up in known_hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
@@ -229,7 +232,14 @@ pub struct Machines {
     /// What they boot. Default: debian-13.
     #[serde(default)]
     pub image: MachineImage,
+    /// Whether machines come with the container runtime installed, so that a cluster is up sooner. Default: true.
+    #[serde(default = "prepared")]
+    pub prepared: bool,
     pub groups: Vec<Group>,
+}
+
+fn prepared() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
