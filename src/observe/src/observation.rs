@@ -20,8 +20,11 @@ pub struct Observation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "camelCase")]
 pub enum HostObservation {
-    /// A machine that its provider has not made yet, or that is off.
-    Missing,
+    /// A machine that its provider has not made yet, or that is switched off.
+    Missing {
+        /// Made but off.
+        is_off: bool,
+    },
     Unreachable(Problem),
     Reached(Box<Reached>),
 }
@@ -67,7 +70,7 @@ impl Observation {
                     };
                 }
                 HostObservation::Unreachable(problem) => (problem.detail, problem.primary) = (None, String::new()),
-                HostObservation::Missing => {}
+                HostObservation::Missing { .. } => {}
             }
         }
         let bytes = serde_json::to_vec(&still).expect("an observation is plain data with text keys");

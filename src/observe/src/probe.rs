@@ -36,7 +36,7 @@ pub async fn observe(
         cluster: ClusterObservation { api: ApiState::Unknown, nodes: None },
     };
     for name in inventory.host_names() {
-        observation.hosts.entry(name).or_insert(HostObservation::Missing);
+        observation.hosts.entry(name).or_insert(HostObservation::Missing { is_off: false });
     }
     for host in inventory.control_planes() {
         let runs = observation.reached(&host.name).is_some_and(|reached| runs_control_plane(&reached.facts));

@@ -49,7 +49,7 @@ impl<'a> Planner<'a> {
             Some(HostObservation::Unreachable(problem)) => {
                 return self.refuse(control_plane, Some(problem), "cannot be reached");
             }
-            Some(HostObservation::Missing) | None => return,
+            Some(HostObservation::Missing { .. }) | None => return,
         }
         let hosts = self.hosts_in_order();
         let mut hosts_of_plan = Vec::new();
@@ -77,13 +77,12 @@ impl<'a> Planner<'a> {
 
     fn machines(&mut self) {
         for name in self.inventory.host_names() {
-            if !matches!(self.observation.hosts.get(&name), Some(HostObservation::Missing)) {
-                continue;
-            }
-            let summary = format!("create machine {name}");
+            let Some(HostObservation::Missing { is_off }) = self.observation.hosts.get(&name) else { continue };
+            let verb = if *is_off { "start" } else { "create" };
+            let summary = format!("{verb} machine {name}");
             let change = Change { resource: 0, summary, diff: None, disruption: None };
-            self.add(&name, "machine", "make the machine", Action::MakeMachine, vec![change]);
-            let text = "everything on it is planned as soon as it exists".to_owned();
+            self.add(&name, "machine", "bring up the machine", Action::MakeMachine, vec![change]);
+            let text = "what is to do on it is planned as soon as it runs".to_owned();
             self.notes.push(Note { kind: NoteKind::Later, host: Some(name), text, detail: None, hint: None });
         }
     }
@@ -108,7 +107,7 @@ impl<'a> Planner<'a> {
         let (problem, what) = match self.observation.hosts.get(&host.name)? {
             HostObservation::Unreachable(problem) => (problem, "it cannot be reached"),
             HostObservation::Reached(reached) => (reached.problem.as_ref()?, "it cannot be used"),
-            HostObservation::Missing => return None,
+            HostObservation::Missing { .. } => return None,
         };
         Some(Note {
             kind: NoteKind::Skipped,
