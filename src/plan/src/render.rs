@@ -76,7 +76,7 @@ fn render_step(text: &mut String, step: &Step, colour: Colour) {
 
 /// What a change does, from the verb that its summary begins with.
 fn symbol(summary: &str) -> char {
-    match summary.split_whitespace().next().unwrap_or_default() {
+    match summary.split([' ', ',']).next().unwrap_or_default() {
         "create" | "install" | "import" | "make" | "upload" | "load" | "build" | "issue" | "start" | "enable" => '+',
         "remove" | "delete" | "stop" | "disable" | "turn" => '-',
         _ => '~',

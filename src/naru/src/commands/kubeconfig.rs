@@ -3,7 +3,6 @@
 
 use clap::Args;
 use jiff::SignedDuration;
-use naru_agent::{Request, Response};
 use naru_inventory::Inventory;
 use naru_observe::{Fleet, HostAgent};
 use naru_plan::{AUTHORITY_KEY, administrator_certificate};
