@@ -7,6 +7,8 @@ use naru_plan::LabelChange;
 use serde_json::{Map, Value as Json, json};
 
 const API_TIMEOUT_MS: u64 = 10_000;
+/// A node that has just come reports its status often, and each report makes a patch with an older version fail.
+const MAX_CONFLICTS: u32 = 10;
 
 pub(crate) async fn apply(
     agent: &dyn HostAgent,
@@ -22,16 +24,20 @@ pub(crate) async fn apply(
         body,
         timeout_ms: API_TIMEOUT_MS,
     };
-    let found = api_call(agent, control_plane, request("GET", "", String::new())).await?;
-    if found.status != 200 {
-        return Err(refused("read", node, found.status, &found.body));
-    }
-    let present: Json = serde_json::from_str(&found.body).unwrap_or_default();
-    let body = patch(&present, change).to_string();
-    let answer = api_call(agent, control_plane, request("PATCH", "application/merge-patch+json", body)).await?;
-    match answer.status {
-        200 => Ok(Vec::new()),
-        status => Err(refused("label", node, status, &answer.body)),
+    let mut conflicts = 0;
+    loop {
+        let found = api_call(agent, control_plane, request("GET", "", String::new())).await?;
+        if found.status != 200 {
+            return Err(refused("read", node, found.status, &found.body));
+        }
+        let present: Json = serde_json::from_str(&found.body).unwrap_or_default();
+        let body = patch(&present, change).to_string();
+        let answer = api_call(agent, control_plane, request("PATCH", "application/merge-patch+json", body)).await?;
+        match answer.status {
+            200 => return Ok(Vec::new()),
+            409 if conflicts < MAX_CONFLICTS => conflicts += 1,
+            status => return Err(refused("label", node, status, &answer.body)),
+        }
     }
 }
 

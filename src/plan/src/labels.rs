@@ -51,12 +51,12 @@ pub(crate) fn identity(taint: &Taint) -> String {
 }
 
 /// What is to be done so that the node is labelled and tainted as the inventory says; nothing if it is. A node that
-/// has not registered yet will bring labels and taints along, and only lacks the list of them.
+/// has not registered yet gets everything: whatever it brings along itself, the outcome is the same.
 pub(crate) fn change(host: &Host, node: Option<&NodeObservation>) -> Option<LabelChange> {
     let (labels, taints) = (node_labels(host), node_taints(host));
     let managed = Managed { labels: labels.keys().cloned().collect(), taints: taints.iter().map(identity).collect() };
-    let registered = NodeObservation { labels: labels.clone(), taints: taints.clone(), ..NodeObservation::default() };
-    let node = node.unwrap_or(&registered);
+    let unknown = NodeObservation::default();
+    let node = node.unwrap_or(&unknown);
     let gone = |old: &[String], new: &[String]| -> Vec<String> {
         old.iter().filter(|name| !new.contains(name)).cloned().collect()
     };
