@@ -6,16 +6,49 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
-    Started { cluster: String, fingerprint: String, steps: usize },
-    StepStarted { step: String, host: String, title: String },
+    Started {
+        cluster: String,
+        fingerprint: String,
+        steps: usize,
+    },
+    StepStarted {
+        step: String,
+        host: String,
+        title: String,
+    },
     /// Bytes sent of an upload.
-    StepProgress { step: String, done: u64, total: u64 },
+    StepProgress {
+        step: String,
+        done: u64,
+        total: u64,
+    },
     /// A passing failure; it is tried again.
-    StepRetried { step: String, attempt: u32, error: StepError },
-    StepSucceeded { step: String, host: String, title: String, elapsed_ms: u64, changes: Vec<String> },
-    StepFailed { step: String, host: String, title: String, elapsed_ms: u64, error: StepError },
+    StepRetried {
+        step: String,
+        attempt: u32,
+        error: StepError,
+    },
+    StepSucceeded {
+        step: String,
+        host: String,
+        title: String,
+        elapsed_ms: u64,
+        changes: Vec<String>,
+    },
+    StepFailed {
+        step: String,
+        host: String,
+        title: String,
+        elapsed_ms: u64,
+        error: StepError,
+    },
     /// Not tried, because a step that it needs failed, was skipped, or the operator interrupted.
-    StepSkipped { step: String, host: String, title: String, because: String },
+    StepSkipped {
+        step: String,
+        host: String,
+        title: String,
+        because: String,
+    },
     Finished(Finish),
 }
 

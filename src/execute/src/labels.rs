@@ -42,7 +42,8 @@ pub(crate) async fn apply(
 }
 
 fn refused(verb: &str, node: &str, status: u16, body: &str) -> AgentError {
-    let message = serde_json::from_str::<Json>(body).ok().and_then(|status| status["message"].as_str().map(str::to_owned));
+    let message =
+        serde_json::from_str::<Json>(body).ok().and_then(|status| status["message"].as_str().map(str::to_owned));
     let passes = matches!(status, 404 | 409 | 429 | 500..);
     AgentError::Failed(Failure {
         kind: if passes { FailureKind::Transient } else { FailureKind::Permanent },

@@ -77,13 +77,18 @@ impl MemoryAgent {
                 }
                 let changes = check(&resources, &state.present);
                 state.present.extend(resources);
-                let has_node = state.present.iter().any(|r| matches!(r, Resource::Unit { name, .. } if name.contains("naru-node")));
+                let has_node = state
+                    .present
+                    .iter()
+                    .any(|r| matches!(r, Resource::Unit { name, .. } if name.contains("naru-node")));
                 if has_node {
                     let mut nodes = self.memory.nodes.lock().unwrap();
-                    nodes.entry(self.name.clone()).or_insert_with(|| serde_json::json!({
-                        "metadata": {"name": self.name, "resourceVersion": "1"},
-                        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-                    }));
+                    nodes.entry(self.name.clone()).or_insert_with(|| {
+                        serde_json::json!({
+                            "metadata": {"name": self.name, "resourceVersion": "1"},
+                            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+                        })
+                    });
                 }
                 Response::Changes { changes }
             }
@@ -110,7 +115,8 @@ impl MemoryAgent {
     }
 
     fn facts(&self, state: &State) -> Facts {
-        let runs = state.present.iter().any(|r| matches!(r, Resource::Unit { name, .. } if name.contains("control-plane")));
+        let runs =
+            state.present.iter().any(|r| matches!(r, Resource::Unit { name, .. } if name.contains("control-plane")));
         let unit = UnitState { name: "naru-control-plane.service".to_owned(), active_state: "active".to_owned() };
         Facts {
             os_id: "debian".to_owned(),
@@ -216,7 +222,11 @@ async fn plan(memory: &Memory) -> Plan {
     naru_plan::plan(&inventory(), &observe(memory).await, &programs())
 }
 
-async fn run(memory: &Memory, plan: &Plan, interrupt: watch::Receiver<bool>) -> (Result<Outcome, ExecuteError>, Vec<Event>) {
+async fn run(
+    memory: &Memory,
+    plan: &Plan,
+    interrupt: watch::Receiver<bool>,
+) -> (Result<Outcome, ExecuteError>, Vec<Event>) {
     let events = Mutex::new(Vec::new());
     let sink = |event: &Event| events.lock().unwrap().push(event.clone());
     let programs = ProgramFiles::new(["naru-node", "naru-control-plane"].map(|name| (name.to_owned(), name.into())));

@@ -96,7 +96,9 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        assert!(matches!("10.244.1.0/16".parse::<Cidr>(), Err(CidrError::HostBits { meant, .. }) if meant == "10.244.0.0/16"));
+        assert!(
+            matches!("10.244.1.0/16".parse::<Cidr>(), Err(CidrError::HostBits { meant, .. }) if meant == "10.244.0.0/16")
+        );
         assert!(matches!("10.244.0.0/33".parse::<Cidr>(), Err(CidrError::Prefix { prefix: 33 })));
         assert!(matches!("10.244.0.0".parse::<Cidr>(), Err(CidrError::Form { .. })));
         assert!(matches!("fd00::/64".parse::<Cidr>(), Err(CidrError::Version6 { .. })));

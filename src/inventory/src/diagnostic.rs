@@ -48,7 +48,9 @@ impl InvalidInventory {
         let source: Vec<&str> = text.lines().collect();
         let lines = diagnostics
             .iter()
-            .map(|diagnostic| source.get(diagnostic.position.line - 1).map(|line| (*line).to_owned()).unwrap_or_default())
+            .map(|diagnostic| {
+                source.get(diagnostic.position.line - 1).map(|line| (*line).to_owned()).unwrap_or_default()
+            })
             .collect();
         Self { file: file.to_owned(), diagnostics, lines }
     }

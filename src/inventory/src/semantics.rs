@@ -43,8 +43,9 @@ pub(crate) fn check(inventory: &Inventory) -> Vec<Finding> {
 
 fn head(inventory: &Inventory, findings: &mut Vec<Finding>) {
     let constant = |path: &str, found: &str, expected: &str| {
-        (found != expected)
-            .then(|| Finding::new(Path::of(path), format!("`{found}` is not known")).detail(format!("expected `{expected}`")))
+        (found != expected).then(|| {
+            Finding::new(Path::of(path), format!("`{found}` is not known")).detail(format!("expected `{expected}`"))
+        })
     };
     findings.extend(constant("apiVersion", &inventory.api_version, crate::API_VERSION));
     findings.extend(constant("kind", &inventory.kind, crate::KIND));
@@ -79,22 +80,21 @@ fn network(network: &Network, path: &Path, findings: &mut Vec<Finding>) -> Netwo
     }
     if !is_dns_name(&network.domain) {
         let primary = format!("`{}` is not a DNS domain", network.domain);
-        findings.push(Finding::new(path.key("domain"), primary).detail("names of lower-case letters, digits and dashes, joined by dots"));
+        findings.push(
+            Finding::new(path.key("domain"), primary)
+                .detail("names of lower-case letters, digits and dashes, joined by dots"),
+        );
     }
     Networks { pods, services }
 }
 
-fn cidr(
-    text: &str,
-    path: &Path,
-    prefixes: std::ops::RangeInclusive<u8>,
-    findings: &mut Vec<Finding>,
-) -> Option<Cidr> {
+fn cidr(text: &str, path: &Path, prefixes: std::ops::RangeInclusive<u8>, findings: &mut Vec<Finding>) -> Option<Cidr> {
     match text.parse::<Cidr>() {
         Ok(cidr) if prefixes.contains(&cidr.prefix()) => Some(cidr),
         Ok(cidr) => {
             let detail = format!("prefix lengths from /{} to /{} are possible", prefixes.start(), prefixes.end());
-            findings.push(Finding::new(path.clone(), format!("the network {cidr} has an unusable size")).detail(detail));
+            findings
+                .push(Finding::new(path.clone(), format!("the network {cidr} has an unusable size")).detail(detail));
             None
         }
         Err(error) => {
@@ -122,7 +122,10 @@ fn control_plane(inventory: &Inventory, path: &Path, findings: &mut Vec<Finding>
         });
         if !valid {
             let primary = format!("`{endpoint}` is not an endpoint");
-            findings.push(Finding::new(path.key("endpoint"), primary).detail("expected a name or IPv4 address and a port: api.example.com:6443"));
+            findings.push(
+                Finding::new(path.key("endpoint"), primary)
+                    .detail("expected a name or IPv4 address and a port: api.example.com:6443"),
+            );
         }
     }
 }
@@ -159,7 +162,9 @@ fn hosts(hosts: &[Host], networks: &Networks, path: &Path, findings: &mut Vec<Fi
         name(&host.name, "host", &path.key("name"), findings);
         if let Some(earlier) = names.insert(host.name.clone(), index) {
             let primary = format!("the name `{}` is taken", host.name);
-            findings.push(Finding::new(path.key("name"), primary).detail(format!("host number {} has it too", earlier + 1)));
+            findings.push(
+                Finding::new(path.key("name"), primary).detail(format!("host number {} has it too", earlier + 1)),
+            );
         }
         if let Some(earlier) = addresses.insert((host.address.clone(), host.port), host.name.clone()) {
             let primary = format!("the address {} is taken", host.address);

@@ -90,7 +90,11 @@ impl Checker<'_> {
             ("object", Value::Map(_)) => self.object(&schema.schema, node, path),
             ("array", Value::List(items)) => {
                 let item_schema = schema.schema.get("items").cloned().unwrap_or(Json::Bool(true));
-                items.iter().enumerate().map(|(index, item)| self.value(&item_schema, item, &path.index(index))).collect()
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| self.value(&item_schema, item, &path.index(index)))
+                    .collect()
             }
             // An empty `hosts:` or `labels:` is an empty list or mapping, as everybody means it.
             ("array", Value::Null) => json!([]),
@@ -226,7 +230,9 @@ impl Resolved {
     fn kind(&self) -> &str {
         match self.schema.get("type") {
             Some(Json::String(kind)) => kind,
-            Some(Json::Array(kinds)) => kinds.iter().filter_map(Json::as_str).find(|kind| *kind != "null").unwrap_or(""),
+            Some(Json::Array(kinds)) => {
+                kinds.iter().filter_map(Json::as_str).find(|kind| *kind != "null").unwrap_or("")
+            }
             _ => "",
         }
     }

@@ -61,9 +61,7 @@ enum Command {
     /// The JSON schema of inventories.
     Schema,
     /// Completions for a shell.
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
     /// The version of this program.
     Version,
 }

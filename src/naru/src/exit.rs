@@ -111,7 +111,9 @@ impl From<naru_machines::Error> for Failure {
     fn from(error: naru_machines::Error) -> Self {
         use naru_machines::Error::{MissingPrograms, NotRoot, Specification, Taken, Unknown};
         let exit = match &error {
-            MissingPrograms { .. } | NotRoot | Specification { .. } | Taken { .. } | Unknown { .. } => Exit::UserMistake,
+            MissingPrograms { .. } | NotRoot | Specification { .. } | Taken { .. } | Unknown { .. } => {
+                Exit::UserMistake
+            }
             _ => Exit::OurFailure,
         };
         Self { exit, ..Self::ours(chain(&error)) }

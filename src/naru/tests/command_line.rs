@@ -1,5 +1,7 @@
 //! The real binary: exit codes, what goes to standard output and what to standard error.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -83,7 +85,10 @@ fn init_for_hosts_that_exist() {
     let folder = folder_with_programs();
     let hosts = ["init", "-f", "-", "--host", "admin@192.0.2.11", "--host", "root@192.0.2.21:2222", "--name", "prod"];
     insta::assert_snapshot!(seen(&naru(folder.path(), &hosts)));
-    insta::assert_snapshot!("init_bad_host", seen(&naru(folder.path(), &["init", "-f", "-", "--host", "worker.example.com"])));
+    insta::assert_snapshot!(
+        "init_bad_host",
+        seen(&naru(folder.path(), &["init", "-f", "-", "--host", "worker.example.com"]))
+    );
     insta::assert_snapshot!("init_in_a_pipe", seen(&naru(folder.path(), &["init"])));
 }
 

@@ -8,6 +8,8 @@ mod observation;
 mod probe;
 
 pub use agent::{AgentError, Fleet, HostAgent, MAX_CALL_SECONDS, Problem, ProblemKind};
-pub use cluster::{ApiState, ClusterObservation, MANAGED_ANNOTATION, Managed, NodeObservation, api_call, node_from_json};
+pub use cluster::{
+    ApiState, ClusterObservation, MANAGED_ANNOTATION, Managed, NodeObservation, api_call, node_from_json,
+};
 pub use observation::{HostObservation, Observation, Reached};
 pub use probe::{Desire, observe};

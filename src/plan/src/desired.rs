@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use naru_agent::Facts;
-use naru_inventory::{Host, Inventory, Role, Taint};
+use naru_inventory::{Effect, Host, Inventory, Role, Taint};
 use naru_resources::{Authority, Certificate, Content, Resource, Usage};
 use serde::Serialize;
 use serde_json::json;
@@ -231,16 +231,17 @@ fn identity(inventory: &Inventory, desired: &mut Desired) {
 }
 
 fn certificates(inventory: &Inventory, host: &Host) -> Vec<Certificate> {
-    let certificate = |file: &str, common_name: &str, organization: Option<&str>, names: Vec<String>, usages| Certificate {
-        certificate_path: format!("/etc/naru/pki/{file}.crt"),
-        key_path: format!("/etc/naru/pki/{file}.key"),
-        authority_path: AUTHORITY_CERTIFICATE.to_owned(),
-        common_name: common_name.to_owned(),
-        organizations: organization.map(str::to_owned).into_iter().collect(),
-        alternative_names: names,
-        usages,
-        days: CERTIFICATE_DAYS,
-    };
+    let certificate =
+        |file: &str, common_name: &str, organization: Option<&str>, names: Vec<String>, usages| Certificate {
+            certificate_path: format!("/etc/naru/pki/{file}.crt"),
+            key_path: format!("/etc/naru/pki/{file}.key"),
+            authority_path: AUTHORITY_CERTIFICATE.to_owned(),
+            common_name: common_name.to_owned(),
+            organizations: organization.map(str::to_owned).into_iter().collect(),
+            alternative_names: names,
+            usages,
+            days: CERTIFICATE_DAYS,
+        };
     let kubelet_name = format!("system:node:{}", host.name);
     let kubelet_names = vec![host.name.clone(), host.address.clone()];
     let both = vec![Usage::ServerAuth, Usage::ClientAuth];
@@ -258,9 +259,8 @@ fn certificates(inventory: &Inventory, host: &Host) -> Vec<Certificate> {
 /// Names and addresses under which clients reach the API server of a host.
 fn api_names(inventory: &Inventory, host: &Host) -> Vec<String> {
     let domain = &inventory.spec.network.domain;
-    let mut names: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut names: Vec<String> =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"].map(str::to_owned).to_vec();
     names.push(format!("kubernetes.default.svc.{domain}"));
     names.push(host.name.clone());
     if let Some((name, _)) = inventory.spec.control_plane.endpoint.as_deref().and_then(|text| text.rsplit_once(':')) {
@@ -298,7 +298,21 @@ struct ClusterValues {
     service_cidr: String,
     pause_image: &'static str,
     labels: BTreeMap<String, String>,
-    taints: Vec<Taint>,
+    taints: Vec<TaintValues>,
+}
+
+/// Every field, the empty ones too: a template asks for all of them.
+#[derive(Serialize)]
+struct TaintValues {
+    key: String,
+    value: String,
+    effect: Effect,
+}
+
+impl From<Taint> for TaintValues {
+    fn from(taint: Taint) -> Self {
+        Self { key: taint.key, value: taint.value, effect: taint.effect }
+    }
 }
 
 fn values(inventory: &Inventory, host: &Host) -> ClusterValues {
@@ -313,7 +327,7 @@ fn values(inventory: &Inventory, host: &Host) -> ClusterValues {
         service_cidr: network.service_cidr.clone(),
         pause_image: PAUSE_IMAGE,
         labels: node_labels(host),
-        taints: node_taints(host),
+        taints: node_taints(host).into_iter().map(TaintValues::from).collect(),
     }
 }
 

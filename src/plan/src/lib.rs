@@ -10,7 +10,7 @@ mod render;
 mod templates;
 
 pub use desired::{
-    AUTHORITY_CERTIFICATE, AUTHORITY_KEY, Desired, NODE_UNIT, CONTROL_PLANE_UNIT, Programs, Stage, Wanted,
+    AUTHORITY_CERTIFICATE, AUTHORITY_KEY, CONTROL_PLANE_UNIT, Desired, NODE_UNIT, Programs, Stage, Wanted,
     administrator_certificate, desired,
 };
 pub use labels::LabelChange;

@@ -82,8 +82,11 @@ impl<'a> Planner<'a> {
             let summary = format!("{verb} machine {name}");
             let change = Change { resource: 0, summary, diff: None, disruption: None };
             self.add(&name, "machine", "bring up the machine", Action::MakeMachine, vec![change]);
-            let text = "what is to do on it is planned as soon as it runs".to_owned();
-            self.notes.push(Note { kind: NoteKind::Later, host: Some(name), text, detail: None, hint: None });
+        }
+        let names: Vec<&str> = self.steps.iter().map(|step| step.host.as_str()).collect();
+        if !names.is_empty() {
+            let text = format!("what is to do on {} is planned as soon as machines run", names.join(", "));
+            self.notes.push(Note { kind: NoteKind::Later, host: None, text, detail: None, hint: None });
         }
     }
 
@@ -268,12 +271,9 @@ fn needs(name: &str) -> &'static [(Place, &'static str)] {
         "runtime" | "identity" => &[(SameHost, "prepare")],
         "programs" => &[(SameHost, "prepare"), (SameHost, UPLOAD)],
         "certificates" => &[(SameHost, "prepare"), (SameHost, "identity"), (ControlPlane, "identity")],
-        "control-plane" => &[
-            (SameHost, "prepare"),
-            (SameHost, "programs"),
-            (SameHost, "identity"),
-            (SameHost, "certificates"),
-        ],
+        "control-plane" => {
+            &[(SameHost, "prepare"), (SameHost, "programs"), (SameHost, "identity"), (SameHost, "certificates")]
+        }
         API => &[(SameHost, "control-plane")],
         "node" => &[
             (SameHost, "prepare"),
@@ -291,8 +291,18 @@ fn needs(name: &str) -> &'static [(Place, &'static str)] {
 /// Position of a step's name in an order in which all could run one by one.
 fn rank(id: &str) -> usize {
     const ORDER: [&str; 12] = [
-        "machine", "prepare", UPLOAD, "runtime", "programs", "identity", "certificates", "control-plane", API, "node",
-        READY, LABELS,
+        "machine",
+        "prepare",
+        UPLOAD,
+        "runtime",
+        "programs",
+        "identity",
+        "certificates",
+        "control-plane",
+        API,
+        "node",
+        READY,
+        LABELS,
     ];
     let name = id.rsplit_once('/').map_or("", |(_, name)| name);
     ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len())

@@ -38,7 +38,8 @@ fn quote(
     output: &mut dyn Output,
 ) -> HelperResult {
     let value = helper.param(0).ok_or(RenderErrorReason::ParamNotFoundForIndex("quote", 0))?.value();
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    output.write(&serde_json::Value::String(text).to_string())?;
+    // Anything but text, such as the null of a name without a value, is a mistake of the template.
+    let text = value.as_str().ok_or(RenderErrorReason::InvalidParamType("quote takes text"))?;
+    output.write(&serde_json::Value::String(text.to_owned()).to_string())?;
     Ok(())
 }

@@ -52,7 +52,12 @@ fn check(desired: &[Resource], present: &[Resource]) -> Vec<Change> {
                         _ => None,
                     });
                     let Some(old) = old else {
-                        return Change { resource: index, summary: format!("create {path}"), diff: None, disruption: None };
+                        return Change {
+                            resource: index,
+                            summary: format!("create {path}"),
+                            diff: None,
+                            disruption: None,
+                        };
                     };
                     let diff = similar::TextDiff::from_lines(&old.text, &content.text);
                     let diff = Some(diff.unified_diff().context_radius(0).to_string());
@@ -79,8 +84,7 @@ fn world(old: Option<&Inventory>, new: &Inventory) -> Observation {
             Some(old) => resources(old, &host.name),
             None => Vec::new(),
         };
-        let missing_artifacts =
-            if present.is_empty() { vec!["a".repeat(64), "b".repeat(64)] } else { Vec::new() };
+        let missing_artifacts = if present.is_empty() { vec!["a".repeat(64), "b".repeat(64)] } else { Vec::new() };
         let changes = check(&resources(new, &host.name), &present);
         let reached = Reached { facts: facts(), changes, missing_artifacts, problem: None };
         hosts.insert(host.name.clone(), HostObservation::Reached(Box::new(reached)));

@@ -134,14 +134,17 @@ async fn observed_plan(session: &Session) -> Plan {
 async fn saved(file: &Path, reach: &Reach) -> Result<(Session, Plan), Failure> {
     let text = fs::read_to_string(file).map_err(|error| Failure::user(error.to_string()))?;
     let plan: Plan = serde_json::from_str(&text).map_err(|error| {
-        Failure::user(format!("{} is not a saved plan: {error}", file.display())).hint("naru plan -o PLAN.json saves one")
+        Failure::user(format!("{} is not a saved plan: {error}", file.display()))
+            .hint("naru plan -o PLAN.json saves one")
     })?;
     if plan.format != PLAN_FORMAT {
         return Err(Failure::user(format!("{} was saved by another version of naru", file.display())));
     }
     if plan.machines_to_make().next().is_some() {
-        return Err(Failure::user("this plan begins with machines that do not run, so it does not say all that follows")
-            .hint("apply the inventory instead, or start the machines and plan again"));
+        return Err(Failure::user(
+            "this plan begins with machines that do not run, so it does not say all that follows",
+        )
+        .hint("apply the inventory instead, or start the machines and plan again"));
     }
     let session = Session::of(plan.inventory.clone(), reach).await?;
     let now = session.plan(&session.observe(&|_, _| {}).await);

@@ -141,7 +141,10 @@ fn docker_names(manifest: &Json) -> Vec<String> {
 
 fn oci_names(index: &Json) -> Vec<String> {
     let manifests = index["manifests"].as_array().into_iter().flatten();
-    manifests.filter_map(|manifest| manifest["annotations"]["io.containerd.image.name"].as_str()).map(full_name).collect()
+    manifests
+        .filter_map(|manifest| manifest["annotations"]["io.containerd.image.name"].as_str())
+        .map(full_name)
+        .collect()
 }
 
 /// The name under which containerd keeps an image: `nginx:1` is `docker.io/library/nginx:1`.

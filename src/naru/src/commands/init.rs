@@ -57,10 +57,11 @@ impl Init {
         let text = match provider {
             Provider::Local => local(&self.name),
             Provider::Ssh => {
-                let mut targets =
-                    self.hosts.iter().map(|host| target(host)).collect::<Result<Vec<_>, _>>()?;
+                let mut targets = self.hosts.iter().map(|host| target(host)).collect::<Result<Vec<_>, _>>()?;
                 if targets.is_empty() {
-                    return Err(Failure::user("no machines are named").hint("--host root@10.0.0.11 --host root@10.0.0.21 …"));
+                    return Err(
+                        Failure::user("no machines are named").hint("--host root@10.0.0.11 --host root@10.0.0.21 …")
+                    );
                 }
                 if self.accept_new_host_keys {
                     for target in &mut targets {
@@ -85,7 +86,9 @@ impl Init {
             return Ok(Provider::Ssh);
         }
         if !terminal.can_ask {
-            return Err(Failure::user("where do machines come from?").hint("--provider local, or --provider ssh --host …"));
+            return Err(
+                Failure::user("where do machines come from?").hint("--provider local, or --provider ssh --host …")
+            );
         }
         tell("Where do machines come from?\n  1  this computer makes them (local)\n  2  they exist, by SSH\n[1] ");
         let mut answer = String::new();
@@ -170,7 +173,9 @@ fn ssh(name: &str, key: Option<&str>, targets: &[Target]) -> String {
         None => text.push_str("    # keyPath: ~/.ssh/id_ed25519  # default: the SSH agent, then the usual files\n"),
     }
     text.push_str(NETWORK);
-    text.push_str("  # Host keys are looked up in ~/.ssh/known_hosts, unless `hostKey: ssh-ed25519 AAAA…` pins one here.\n");
+    text.push_str(
+        "  # Host keys are looked up in ~/.ssh/known_hosts, unless `hostKey: ssh-ed25519 AAAA…` pins one here.\n",
+    );
     text.push_str("  hosts:\n");
     for (index, target) in targets.iter().enumerate() {
         let (name, role) =
@@ -187,7 +192,9 @@ fn ssh(name: &str, key: Option<&str>, targets: &[Target]) -> String {
         }
         text.push_str("}\n");
     }
-    text.push_str("    # labels and taints: {…, labels: {disk: ssd}, taints: [{key: gpu, value: \"yes\", effect: NoSchedule}]}\n");
+    text.push_str(
+        "    # labels and taints: {…, labels: {disk: ssd}, taints: [{key: gpu, value: \"yes\", effect: NoSchedule}]}\n",
+    );
     text
 }
 

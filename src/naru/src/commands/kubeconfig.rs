@@ -50,9 +50,9 @@ impl Kubeconfig {
                 Err(problem) => problems.push(Failure::problem(&host.name, &problem)),
             }
         }
-        Err(problems.pop().unwrap_or_else(|| {
-            Failure::ours("no control plane runs").hint("`naru apply` makes and starts machines")
-        }))
+        Err(problems
+            .pop()
+            .unwrap_or_else(|| Failure::ours("no control plane runs").hint("`naru apply` makes and starts machines")))
     }
 
     async fn sign(&self, inventory: &Inventory, agent: &dyn HostAgent, server: &str) -> Result<String, Failure> {

@@ -26,8 +26,11 @@ impl Ssh {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let (inventory, _) = machines::with_hosts(read_inventory(&self.inventory.file)?).await?;
         let host = inventory.host(&self.host).ok_or_else(|| {
-            Failure::user(format!("there is no host {} that runs", self.host))
-                .detail(format!("hosts of cluster {}: {}", inventory.name(), inventory.host_names().join(", ")))
+            Failure::user(format!("there is no host {} that runs", self.host)).detail(format!(
+                "hosts of cluster {}: {}",
+                inventory.name(),
+                inventory.host_names().join(", ")
+            ))
         })?;
         let mut command = command(&inventory, host)?;
         command.args(&self.command);

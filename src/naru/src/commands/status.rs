@@ -88,8 +88,7 @@ fn row(name: &str, node: &NodeObservation) -> Vec<String> {
     if node.unschedulable {
         status += ",SchedulingDisabled";
     }
-    let roles: Vec<&str> =
-        node.labels.keys().filter_map(|key| key.strip_prefix("node-role.kubernetes.io/")).collect();
+    let roles: Vec<&str> = node.labels.keys().filter_map(|key| key.strip_prefix("node-role.kubernetes.io/")).collect();
     let roles = if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") };
     let age = node.created.parse::<Timestamp>().map(|created| age(Timestamp::now().as_second() - created.as_second()));
     vec![

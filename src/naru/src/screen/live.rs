@@ -32,7 +32,8 @@ impl Live {
     }
 
     fn start(&self, step: &str, host: &str, title: &str) {
-        let style = ProgressStyle::with_template("  {spinner} {prefix} {wide_msg} {elapsed}").expect("a fixed template");
+        let style =
+            ProgressStyle::with_template("  {spinner} {prefix} {wide_msg} {elapsed}").expect("a fixed template");
         let bar = self.bars.add(ProgressBar::new_spinner().with_style(style));
         bar.set_prefix(format!("{host}:"));
         bar.set_message(title.to_owned());
