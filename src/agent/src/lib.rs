@@ -2,6 +2,22 @@
 //! One message carries a host's whole desired state, one reply its whole diff: round trips per host are a small
 //! constant. The same loop runs on an SSH exec channel, in process for `connection: local`, and in tests.
 
+mod api;
+mod client;
+mod facts;
+mod frame;
+mod lock;
 mod message;
+mod server;
+mod stdio;
 
+pub use client::{Client, ClientError};
+pub use facts::gather as gather_facts;
+pub use frame::{FrameError, MAX_FRAME_BYTES};
 pub use message::{ApiRequest, ApiResponse, Facts, Failure, FailureKind, Request, Response, UnitState};
+pub use naru_resources::{Host, Stop};
+pub use server::serve;
+pub use stdio::{serve_stdio, serve_stdio_on};
+
+/// Protocol and build, as `Facts` report them.
+pub const AGENT_VERSION: &str = concat!("1/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,76 @@
+//! The host's lock for changes: a file lock that lives as long as its holder's connection, so it is never stale.
+
+use std::io::{Read, Seek, Write};
+
+use fs_err as fs;
+use naru_resources::Host;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{Failure, FailureKind};
+
+const MAX_OWNER_BYTES: u64 = 512;
+
+/// Held until dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: fs::File,
+}
+
+impl Lock {
+    pub(crate) fn take(host: &Host, owner: &str) -> Result<Self, Failure> {
+        let path = host.lock();
+        let failed = |error: std::io::Error| Failure {
+            kind: FailureKind::Permanent,
+            message: format!("the lock of this host cannot be taken: {error}"),
+            detail: None,
+            hint: None,
+        };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut options = fs::OpenOptions::new();
+        // Not truncated: the text names the present owner until we are the owner.
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(locked(&mut file)),
+            Err(error) => return Err(failed(error.into())),
+        }
+        file.set_len(0).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        file.write_all(owner.as_bytes()).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn locked(file: &mut fs::File) -> Failure {
+    let mut owner = String::new();
+    let read = file.take(MAX_OWNER_BYTES).read_to_string(&mut owner);
+    let owner = if read.is_ok() && !owner.trim().is_empty() { owner.trim() } else { "somebody" };
+    Failure {
+        kind: FailureKind::Locked,
+        message: format!("this host is being changed by {owner}"),
+        detail: None,
+        hint: Some("wait until that run has ended; the lock goes with its connection".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_hears_who_holds_it_and_gets_it_when_the_first_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::below(folder.path(), Vec::new());
+        let first = Lock::take(&host, "ann@desk, a rather long name").unwrap();
+        let refused = Lock::take(&host, "bob").unwrap_err();
+        assert_eq!(refused.kind, FailureKind::Locked);
+        assert!(refused.message.contains("ann@desk"), "{}", refused.message);
+        drop(first);
+        let _second = Lock::take(&host, "bob").unwrap();
+        let refused = Lock::take(&host, "eve").unwrap_err();
+        assert!(refused.message.ends_with("bob"), "{}", refused.message);
+    }
+}
