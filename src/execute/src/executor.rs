@@ -245,7 +245,7 @@ impl Executor<'_> {
                 Err(error) => error,
             };
             if error.breaks_connection() {
-                self.fleet.forget(&step.host).await;
+                self.fleet.forget(error.host().unwrap_or(&step.host)).await;
             }
             if !error.is_transient() || attempt >= MAX_ATTEMPTS || *self.interrupt.borrow() {
                 return Err(error);

@@ -68,6 +68,18 @@ impl AgentError {
         matches!(self, Self::Connection { .. } | Self::Deadline { .. } | Self::Unexpected { .. })
     }
 
+    /// The host whose connection it is about, where the error knows it.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Failed(_) => None,
+            Self::Connection { host, .. }
+            | Self::Connect { host, .. }
+            | Self::Deadline { host, .. }
+            | Self::Unexpected { host, .. } => Some(host),
+        }
+    }
+
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         match self {

@@ -154,10 +154,10 @@ const NETWORK: &str = "  # network:                      # these are the default
 
 fn local(name: &str) -> String {
     format!(
-        "{}{NETWORK}  # Machines on this computer, made by Naru out of systemd-nspawn.\n  machines:\n    provider: local\n    \
+        "{}{NETWORK}  # Machines on this computer, made out of systemd-nspawn.\n  machines:\n    provider: local\n    \
          image: debian-13              # or debian-12\n    groups:\n      \
          - {{name: cp, role: control-plane, count: 1}}\n      \
-         - {{name: w, role: worker, count: 2}}     # labels: {{disk: ssd}}, taints: [{{key: gpu, effect: NoSchedule}}]\n",
+         - {{name: w, role: worker, count: 2}}    # also: labels: {{disk: ssd}}\n",
         head(name)
     )
 }
@@ -192,9 +192,7 @@ fn ssh(name: &str, key: Option<&str>, targets: &[Target]) -> String {
         }
         text.push_str("}\n");
     }
-    text.push_str(
-        "    # labels and taints: {…, labels: {disk: ssd}, taints: [{key: gpu, value: \"yes\", effect: NoSchedule}]}\n",
-    );
+    text.push_str("    # also: labels: {disk: ssd}, taints: [{key: gpu, value: a, effect: NoSchedule}]\n");
     text
 }
 

@@ -37,7 +37,7 @@ impl Status {
 
 fn is_well(observation: &Observation) -> bool {
     let hosts_are_well = observation.hosts.values().all(
-        |host| matches!(host, HostObservation::Reached(reached) if reached.problem.is_none() && reached.changes.is_empty()),
+        |host| matches!(host, HostObservation::Reached(seen) if seen.problem.is_none() && seen.changes.is_empty()),
     );
     let nodes = observation.cluster.nodes.as_ref();
     hosts_are_well && nodes.is_some_and(|nodes| nodes.values().all(|node| node.ready))

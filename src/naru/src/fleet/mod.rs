@@ -1,40 +1,71 @@
 //! The real fleet: SSH connections to hosts, one per host for the whole run, each with the agent at its other end.
 
+mod agent;
+mod local;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use naru_agent::{Request, Response};
-use naru_inventory::{Host, Inventory};
+use naru_inventory::{Connection, Host, Inventory};
 use naru_observe::{Fleet, HostAgent, Problem, ProblemKind};
 use naru_pki::{Kubeconfig, PrivateKey, signing_request};
 use naru_resources::Certificate;
+use tokio::sync::Mutex;
 
+use self::agent::{Line, StreamAgent};
+use self::local::LocalLine;
 use crate::artifacts::Found;
 use crate::exit::Failure;
 
 /// Connections of one run.
-pub(crate) struct SshFleet {}
+pub(crate) struct SshFleet {
+    agents: Mutex<BTreeMap<String, Arc<StreamAgent>>>,
+}
 
 impl SshFleet {
     pub(crate) fn new(_inventory: &Inventory, _found: &Found, _accept_new_host_keys: bool) -> Result<Self, Failure> {
-        Ok(Self {})
+        Ok(Self { agents: Mutex::default() })
+    }
+
+    async fn line(&self, host: &Host) -> Result<Box<dyn Line>, Problem> {
+        match host.connection {
+            Connection::Local => Ok(Box::new(LocalLine { host: naru_agent::Host::local() })),
+            Connection::Ssh => Err(Problem {
+                kind: ProblemKind::Unreachable,
+                primary: "SSH is not part of this build".to_owned(),
+                detail: None,
+                hint: None,
+            }),
+        }
+    }
+
+    async fn agent(&self, host: &Host) -> Result<Arc<dyn HostAgent>, Problem> {
+        let known = self.agents.lock().await.get(&host.name).cloned();
+        if let Some(agent) = known {
+            return Ok(agent);
+        }
+        // Not under the map's lock: connecting to one host must not wait for another.
+        let agent = Arc::new(StreamAgent::new(&host.name, self.line(host).await?));
+        let mut agents = self.agents.lock().await;
+        Ok(agents.entry(host.name.clone()).or_insert(agent).clone())
     }
 }
 
 impl Fleet for SshFleet {
-    fn connect<'a>(&'a self, _host: &'a Host) -> BoxFuture<'a, Result<Arc<dyn HostAgent>, Problem>> {
-        let problem = Problem {
-            kind: ProblemKind::Unreachable,
-            primary: "SSH is not part of this build".to_owned(),
-            detail: None,
-            hint: None,
-        };
-        Box::pin(async move { Err(problem) })
+    fn connect<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Arc<dyn HostAgent>, Problem>> {
+        Box::pin(self.agent(host))
     }
 
-    fn forget<'a>(&'a self, _host: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(async {})
+    fn forget<'a>(&'a self, host: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let known = self.agents.lock().await.get(host).cloned();
+            if let Some(agent) = known {
+                agent.reset();
+            }
+        })
     }
 }
 
