@@ -1,1 +1,16 @@
-//! (to be written)
+//! The executor: runs a plan's graph with bounded parallelism, a deadline for each step, retries for what can pass,
+//! a lock on control-plane hosts, a journal, and one stream of events. A failed step stops what depends on it and
+//! nothing else. There is no state besides the hosts: killed at any moment and run again, it converges.
+
+mod actions;
+mod event;
+mod executor;
+mod journal;
+mod labels;
+
+pub use event::{Event, Finish, Sink, StepError};
+pub use executor::{ExecuteError, Executor, Limits, Outcome, ProgramFiles};
+pub use journal::{Journal, JournalError};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,15 @@
-fn main() {}
+//! `naru`: turns a list of machines into a Kubernetes cluster, and keeps it one.
+
+mod artifacts;
+mod cli;
+mod commands;
+mod exit;
+mod fleet;
+mod machines;
+mod screen;
+mod session;
+mod table;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,1 +1,15 @@
-//! (to be written)
+//! Observation: what is there. All hosts are probed at once; one that cannot be reached is an observation with its
+//! reason, not a failure of the whole. The outcome is plain data with a fingerprint, so that a saved plan can tell
+//! whether the world has moved since.
+
+mod agent;
+mod cluster;
+mod observation;
+mod probe;
+
+pub use agent::{AgentError, Fleet, HostAgent, MAX_CALL_SECONDS, Problem, ProblemKind};
+pub use cluster::{
+    ApiState, ClusterObservation, MANAGED_ANNOTATION, Managed, NodeObservation, api_call, node_from_json,
+};
+pub use observation::{HostObservation, Observation, Reached};
+pub use probe::{Desire, observe};

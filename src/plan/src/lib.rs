@@ -1,1 +1,22 @@
-//! (to be written)
+//! The planner: a pure, synchronous, deterministic function from inventory and observation to a plan. No files, no
+//! network, no clock. The plan is data: steps with their exact changes, what each disturbs and what it waits for, and
+//! notes about what is not done and why.
+
+mod desired;
+mod labels;
+mod plan;
+mod planner;
+mod render;
+mod templates;
+
+pub use desired::{
+    AUTHORITY_CERTIFICATE, AUTHORITY_KEY, CONTROL_PLANE_UNIT, Desired, NODE_UNIT, Programs, Stage, Wanted,
+    administrator_certificate, desired,
+};
+pub use labels::LabelChange;
+pub use plan::{Action, Artifact, Note, NoteKind, PLAN_FORMAT, Plan, Step};
+pub use planner::plan;
+pub use render::{Colour, render};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! The observation as data.
+
+use std::collections::BTreeMap;
+
+use naru_agent::Facts;
+use naru_resources::Change;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{ClusterObservation, Problem};
+
+/// Everything that the planner may know about the world.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Observation {
+    pub hosts: BTreeMap<String, HostObservation>,
+    pub cluster: ClusterObservation,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum HostObservation {
+    /// A machine that its provider has not made yet, or that is switched off.
+    Missing {
+        /// Made but off.
+        is_off: bool,
+    },
+    Unreachable(Problem),
+    Reached(Box<Reached>),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reached {
+    pub facts: Facts,
+    /// What differs from the desired resources; indices point into them.
+    pub changes: Vec<Change>,
+    /// Artifacts that the desired resources need and the host lacks (sha256).
+    pub missing_artifacts: Vec<String>,
+    /// Why the host's desired state could not be told or compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+impl Observation {
+    #[must_use]
+    pub fn reached(&self, host: &str) -> Option<&Reached> {
+        match self.hosts.get(host) {
+            Some(HostObservation::Reached(reached)) => Some(reached),
+            _ => None,
+        }
+    }
+
+    /// Hash of everything that a plan depends on. What moves by itself is left out: clocks, free disk, unit states
+    /// (a difference that matters shows in the changes), addresses of pods' interfaces.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut still = self.clone();
+        for host in still.hosts.values_mut() {
+            match host {
+                HostObservation::Reached(reached) => {
+                    let Facts { machine_id, hostname, os_id, os_version_id, architecture, .. } = &reached.facts;
+                    reached.facts = Facts {
+                        machine_id: machine_id.clone(),
+                        hostname: hostname.clone(),
+                        os_id: os_id.clone(),
+                        os_version_id: os_version_id.clone(),
+                        architecture: architecture.clone(),
+                        ..Facts::default()
+                    };
+                }
+                HostObservation::Unreachable(problem) => (problem.detail, problem.primary) = (None, String::new()),
+                HostObservation::Missing { .. } => {}
+            }
+        }
+        let bytes = serde_json::to_vec(&still).expect("an observation is plain data with text keys");
+        hex::encode(Sha256::digest(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ApiState;
+
+    fn observation() -> Observation {
+        let reached = Reached { facts: Facts { machine_id: "a".into(), ..Facts::default() }, ..Reached::default() };
+        Observation {
+            hosts: [("w1".to_owned(), HostObservation::Reached(Box::new(reached)))].into(),
+            cluster: ClusterObservation { api: ApiState::Unknown, nodes: None },
+        }
+    }
+
+    #[test]
+    fn fingerprint_ignores_clocks_and_sees_changes() {
+        let before = observation();
+        let mut later = before.clone();
+        let HostObservation::Reached(reached) = later.hosts.get_mut("w1").unwrap() else { panic!() };
+        reached.facts.unix_time_ms = 5;
+        assert_eq!(before.fingerprint(), later.fingerprint());
+        let HostObservation::Reached(reached) = later.hosts.get_mut("w1").unwrap() else { panic!() };
+        reached.changes.push(Change { resource: 0, summary: "x".into(), diff: None, disruption: None });
+        assert_ne!(before.fingerprint(), later.fingerprint());
+        let text = serde_json::to_string(&later).unwrap();
+        assert_eq!(serde_json::from_str::<Observation>(&text).unwrap(), later);
+    }
+}
