@@ -101,6 +101,7 @@ fn api_client(config: &NodeConfiguration) -> anyhow::Result<kube::Client> {
     kube::Client::try_from(client).context("cannot set up the API client")
 }
 
-pub(crate) fn agent() -> anyhow::Result<()> {
-    anyhow::bail!("the agent is not part of this program yet")
+/// Serves `naru` until it hangs up.
+pub(crate) async fn agent() -> anyhow::Result<()> {
+    naru_agent::serve_stdio().await.context("the conversation with naru broke off")
 }
