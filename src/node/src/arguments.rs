@@ -48,7 +48,7 @@ pub(crate) fn dispatch() -> ExitCode {
     }
     let result = match arguments.command {
         Command::Version => writeln!(std::io::stdout(), "{}", naru_kubelet::KUBELET_VERSION).map_err(Into::into),
-        Command::Agent => run::agent(),
+        Command::Agent => runtime().and_then(|runtime| runtime.block_on(run::agent())),
         Command::Run { config } => start(&config),
     };
     match result {
@@ -60,8 +60,11 @@ pub(crate) fn dispatch() -> ExitCode {
     }
 }
 
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?)
+}
+
 fn start(path: &std::path::Path) -> anyhow::Result<()> {
     let config = NodeConfiguration::read(path)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
-    runtime.block_on(run::node(config))
+    runtime()?.block_on(run::node(config))
 }

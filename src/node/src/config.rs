@@ -40,12 +40,15 @@ pub(crate) struct NodeConfiguration {
     #[serde(rename = "dnsServiceIP")]
     pub dns_service_ip: IpAddr,
     #[serde(rename = "podCIDR")]
+    #[expect(dead_code, reason = "the network part reads it")]
     pub pod_cidr: String,
     #[serde(rename = "serviceCIDR")]
+    #[expect(dead_code, reason = "the network part reads it")]
     pub service_cidr: String,
     #[serde(default = "default_runtime")]
     pub runtime_endpoint: PathBuf,
     #[serde(default = "default_pause_image")]
+    #[expect(dead_code, reason = "the runtime is configured with it by the provisioner")]
     pub pause_image: String,
     /// Beyond the defaults only where several nodes share one host: tests.
     #[serde(default)]
