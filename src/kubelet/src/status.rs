@@ -139,8 +139,7 @@ fn container_status(inputs: &Inputs<'_>, container: &Container, is_init: bool) -
             let health = (inputs.health)(&record.id);
             status.started = Some(health.started);
             // Readiness falls with the deletion, so that endpoints leave before the process does.
-            status.ready =
-                health.started && health.ready && !inputs.terminating && !(is_init && !is_sidecar(container));
+            status.ready = health.started && health.ready && !inputs.terminating && (!is_init || is_sidecar(container));
             let running = ContainerStateRunning { started_at: time(record.started_at_ns) };
             status.state = Some(ContainerState { running: Some(running), ..Default::default() });
         }

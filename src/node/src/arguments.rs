@@ -60,11 +60,11 @@ pub(crate) fn dispatch() -> ExitCode {
     }
 }
 
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?)
+}
+
 fn start(path: &std::path::Path) -> anyhow::Result<()> {
     let config = NodeConfiguration::read(path)?;
     runtime()?.block_on(run::node(config))
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?)
 }

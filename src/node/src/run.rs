@@ -27,10 +27,9 @@ pub(crate) async fn node(config: NodeConfiguration) -> anyhow::Result<()> {
     let kubelet = kubelet_config(&config);
     let mut running = tokio::spawn(kubelet.run(client.clone(), stopped.clone(), ready));
     tokio::spawn(async move {
-        match tokio::time::timeout(READY_TIMEOUT, is_ready).await {
-            // The kubelet failed to start; its error ends the program.
-            Ok(Err(_)) => return,
-            Ok(Ok(())) | Err(_) => {}
+        // The kubelet failed to start; its error ends the program.
+        if let Ok(Err(_)) = tokio::time::timeout(READY_TIMEOUT, is_ready).await {
+            return;
         }
         if let Err(error) = notify::ready() {
             tracing::warn!(%error, "systemd was not told that the node is ready");
@@ -101,7 +100,7 @@ fn api_client(config: &NodeConfiguration) -> anyhow::Result<kube::Client> {
     kube::Client::try_from(client).context("cannot set up the API client")
 }
 
-/// Serves `naru` until it hangs up.
+/// Serves `naru` over standard input and output until it hangs up.
 pub(crate) async fn agent() -> anyhow::Result<()> {
-    naru_agent::serve_stdio().await.context("the conversation with naru broke off")
+    naru_agent::serve_stdio().await.context("the connection to naru broke")
 }

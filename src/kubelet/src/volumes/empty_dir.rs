@@ -34,7 +34,7 @@ pub(super) fn prepare(path: &Path, source: &EmptyDirVolumeSource, group: Option<
 pub(super) fn memory(path: &Path, size_bytes: Option<i64>) -> Result<(), VolumeError> {
     fs::create_dir_all(path)?;
     let canonical = fs::canonicalize(path)?;
-    if below(&canonical)?.iter().any(|mounted| *mounted == canonical) {
+    if below(&canonical)?.contains(&canonical) {
         return Ok(());
     }
     let options = size_bytes.filter(|bytes| *bytes > 0).map_or("mode=0777".into(), |b| format!("mode=0777,size={b}"));

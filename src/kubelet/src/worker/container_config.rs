@@ -43,7 +43,7 @@ pub(super) enum ConfigError {
         mount: String,
         container: String,
         #[source]
-        source: crate::volumes::VolumeError,
+        source: Box<crate::volumes::VolumeError>,
     },
     #[error("volume {name} is not there")]
     Volume { name: String },
@@ -184,7 +184,7 @@ impl Request<'_> {
                 resolve_sub_path(volume, &sub_path, &target).map_err(|source| ConfigError::SubPath {
                     mount: mount.name.clone(),
                     container: self.container.name.clone(),
-                    source,
+                    source: Box::new(source),
                 })?
             }
         };
