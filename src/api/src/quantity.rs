@@ -1,4 +1,5 @@
-//! Resource quantities (`500m`, `1.5Gi`, `2e3`): parsing, arithmetic and the one canonical spelling the API writes back.
+//! Resource quantities (`500m`, `1.5Gi`, `2e3`): parsing, arithmetic and the one canonical spelling the API writes
+//! back.
 
 use serde_json::Value;
 use std::cmp::Ordering;

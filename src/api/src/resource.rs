@@ -130,6 +130,7 @@ pub enum FieldErrorKind {
     NotSupported,
     Forbidden,
     TooLong,
+    NotFound,
 }
 
 impl FieldError {
@@ -162,6 +163,11 @@ impl FieldError {
         Self { kind: FieldErrorKind::Forbidden, field: field.into(), message: format!("Forbidden: {detail}") }
     }
 
+    pub fn not_found(field: impl Into<String>, value: &str) -> Self {
+        let message = format!("Not found: \"{value}\"");
+        Self { kind: FieldErrorKind::NotFound, field: field.into(), message }
+    }
+
     pub fn too_long(field: impl Into<String>, most_bytes: usize) -> Self {
         let message = format!("Too long: may not be more than {most_bytes} bytes");
         Self { kind: FieldErrorKind::TooLong, field: field.into(), message }
@@ -184,6 +190,7 @@ impl FieldErrorKind {
             Self::NotSupported => "FieldValueNotSupported",
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
+            Self::NotFound => "FieldValueNotFound",
         }
     }
 }

@@ -24,7 +24,8 @@ impl IncludeObject {
     }
 }
 
-/// The Table of these objects. `list_metadata` is the `metadata` of the list (or `{"resourceVersion": …}` of one object).
+/// The Table of these objects. `list_metadata` is the `metadata` of the list (or `{"resourceVersion": …}` of one
+/// object).
 pub fn table(
     resource: &Resource,
     objects: &[&Value],

@@ -35,7 +35,8 @@ pub fn age(timestamp: Option<&str>, now_unix_s: i64) -> String {
     }
 }
 
-/// Two significant units for short spans, one for long ones: `45s`, `3m20s`, `17m`, `5h2m`, `30h`, `6d4h`, `88d`, `3y12d`.
+/// Two significant units for short spans, one for long ones: `45s`, `3m20s`, `17m`, `5h2m`, `30h`, `6d4h`, `88d`,
+/// `3y12d`.
 pub fn human_duration(seconds: i64) -> String {
     let minutes = seconds / SECONDS_PER_MINUTE;
     let hours = seconds / SECONDS_PER_HOUR;

@@ -1,5 +1,6 @@
 //! Which lists merge and by which key: a fact table of the built-in types of the 1.36 API, for strategic merge patches
-//! and for the `x-kubernetes-*` marks of OpenAPI. Types and fields without a mark of their own or below them are absent.
+//! and for the `x-kubernetes-*` marks of OpenAPI. Types and fields without a mark of their own or below them are
+//! absent.
 
 use super::strategy::ListType::{Atomic, Map, Set, Unset};
 use super::strategy::Patch::{Merge, MergeRetain, Replace, Retain};

@@ -14,7 +14,8 @@ pub(crate) const POD: &[Column] = &[
     text("Status", "The aggregate status of the containers in this pod.", |pod, _| summarise(pod).reason.into()),
     text(
         "Restarts",
-        "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
+        "The number of times the containers in this pod have been restarted and when the last container in this \
+        pod has restarted.",
         |pod, now| restarts(pod, now).into(),
     ),
     AGE,

@@ -40,7 +40,8 @@ fn pods_by_container_states() {
     let line = pod_line(two_containers(), json!({"phase": "Running", "containerStatuses": [failed]}));
     assert_eq!(line, ["0/2", "ExitCode:2", "1"]);
     assert_eq!(pod_line(two_containers(), json!({"phase": "Failed", "reason": "Evicted"})), ["0/2", "Evicted", "0"]);
-    let gated = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]});
+    let gated = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+        "reason": "SchedulingGated"}]});
     assert_eq!(pod_line(two_containers(), gated), ["0/2", "SchedulingGated", "0"]);
 }
 
@@ -54,7 +55,8 @@ fn pods_with_a_restart_say_when() {
 
 #[test]
 fn pods_with_a_completed_and_a_running_container() {
-    let statuses = json!([{"ready": true, "state": {"running": {}}}, {"state": {"terminated": {"reason": "Completed", "exitCode": 0}}}]);
+    let statuses = json!([{"ready": true, "state": {"running": {}}}, {"state": {"terminated": {"reason": "Completed",
+        "exitCode": 0}}}]);
     let ready =
         json!({"phase": "Running", "containerStatuses": statuses, "conditions": [{"type": "Ready", "status": "True"}]});
     assert_eq!(pod_line(two_containers(), ready)[1], "Running");
@@ -85,7 +87,8 @@ fn pods_that_initialise() {
 fn sidecars_count_as_containers() {
     let spec = json!({"containers": [{"name": "c"}], "initContainers": [{"name": "s", "restartPolicy": "Always"}]});
     let status = json!({"phase": "Running",
-        "initContainerStatuses": [{"name": "s", "started": true, "ready": true, "restartCount": 2, "state": {"running": {}}}],
+        "initContainerStatuses": [{"name": "s", "started": true, "ready": true, "restartCount": 2,
+            "state": {"running": {}}}],
         "containerStatuses": [{"name": "c", "ready": true, "restartCount": 1, "state": {"running": {}}}]});
     assert_eq!(pod_line(spec, status), ["2/2", "Running", "3"]);
 }
@@ -93,7 +96,8 @@ fn sidecars_count_as_containers() {
 #[test]
 fn pods_that_terminate() {
     let line = |phase: &str, reason: &str| {
-        let pod = json!({"metadata": {"deletionTimestamp": "2023-11-14T22:13:20Z"}, "status": {"phase": phase, "reason": reason}});
+        let pod = json!({"metadata": {"deletionTimestamp": "2023-11-14T22:13:20Z"}, "status": {"phase": phase,
+            "reason": reason}});
         cells(("", "v1", "Pod"), &pod, false)[2].clone()
     };
     assert_eq!(line("Running", ""), "Terminating");
@@ -104,8 +108,10 @@ fn pods_that_terminate() {
 #[test]
 fn pods_wide() {
     let pod = json!({"metadata": {"name": "p", "creationTimestamp": "2023-11-14T22:13:20Z"},
-        "spec": {"nodeName": "w1", "containers": [{}], "readinessGates": [{"conditionType": "x"}, {"conditionType": "y"}]},
-        "status": {"phase": "Running", "podIPs": [{"ip": "10.1.1.1"}], "conditions": [{"type": "x", "status": "True"}]}});
+        "spec": {"nodeName": "w1", "containers": [{}], "readinessGates": [{"conditionType": "x"},
+            {"conditionType": "y"}]},
+        "status": {"phase": "Running", "podIPs": [{"ip": "10.1.1.1"}], "conditions": [{"type": "x",
+            "status": "True"}]}});
     assert_eq!(cells(("", "v1", "Pod"), &pod, true)[4..], ["5m", "10.1.1.1", "w1", "<none>", "1/2"]);
 }
 
@@ -113,7 +119,8 @@ fn pods_wide() {
 fn workloads() {
     let template = json!({"spec": {"containers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}]}});
     let object = json!({"metadata": {"name": "web"}, "spec": {"replicas": 3, "template": template,
-        "selector": {"matchLabels": {"app": "web", "a": "b"}}}, "status": {"readyReplicas": 1, "updatedReplicas": 2, "availableReplicas": 1}});
+        "selector": {"matchLabels": {"app": "web", "a": "b"}}}, "status": {"readyReplicas": 1, "updatedReplicas": 2,
+            "availableReplicas": 1}});
     let line = cells(("apps", "v1", "Deployment"), &object, true);
     assert_eq!(line, ["web", "1/3", "2", "1", "<unknown>", "a,b", "a:1,b:1", "a=b,app=web"]);
     assert_eq!(cells(("apps", "v1", "ReplicaSet"), &object, false)[1..4], ["3", "0", "1"]);
@@ -156,9 +163,11 @@ fn services_and_endpoints() {
 
 #[test]
 fn nodes() {
-    let node = json!({"metadata": {"name": "cp1", "labels": {"node-role.kubernetes.io/control-plane": "", "node-role.kubernetes.io/etcd": "true"}},
+    let node = json!({"metadata": {"name": "cp1", "labels": {"node-role.kubernetes.io/control-plane": "",
+        "node-role.kubernetes.io/etcd": "true"}},
         "spec": {"unschedulable": true}, "status": {"conditions": [{"type": "Ready", "status": "True"}],
-        "addresses": [{"type": "InternalIP", "address": "10.1.0.11"}], "nodeInfo": {"kubeletVersion": "v1.36.0+naru0.1.0", "osImage": "Debian"}}});
+        "addresses": [{"type": "InternalIP", "address": "10.1.0.11"}],
+            "nodeInfo": {"kubeletVersion": "v1.36.0+naru0.1.0", "osImage": "Debian"}}});
     let line = cells(("", "v1", "Node"), &node, true);
     assert_eq!(line[1..3], ["Ready,SchedulingDisabled", "control-plane,etcd"]);
     assert_eq!(line[4..], ["v1.36.0+naru0.1.0", "10.1.0.11", "<none>", "Debian", "<unknown>", "<unknown>"]);
@@ -167,7 +176,8 @@ fn nodes() {
 
 #[test]
 fn events_in_both_forms() {
-    let mut event = json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "name": "web"}, "type": "Normal",
+    let mut event = json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "name": "web"},
+        "type": "Normal",
         "reason": "Started", "message": " up \n", "source": {"component": "kubelet", "host": "w1"},
         "firstTimestamp": "2023-11-14T22:13:20Z", "lastTimestamp": "2023-11-14T22:17:20Z", "count": 3});
     let expected = ["60s", "Normal", "Started", "pod/web", "", "kubelet, w1", "up", "5m", "3", "e"];
@@ -179,18 +189,21 @@ fn events_in_both_forms() {
 #[test]
 fn the_rest() {
     let scaler = json!({"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 5,
-        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]}});
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization",
+            "averageUtilization": 50}}}]}});
     let line = cells(("autoscaling", "v2", "HorizontalPodAutoscaler"), &scaler, false);
     assert_eq!(line[1..6], ["Deployment/web", "cpu: <unknown>/50%", "<unset>", "5", "0"]);
     let budget = json!({"spec": {"minAvailable": "50%"}, "status": {"disruptionsAllowed": 1}});
     assert_eq!(cells(("policy", "v1", "PodDisruptionBudget"), &budget, false)[1..4], ["50%", "N/A", "1"]);
-    let class = json!({"metadata": {"name": "fast", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "x"});
+    let class = json!({"metadata": {"name": "fast",
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "x"});
     assert_eq!(
         cells(("storage.k8s.io", "v1", "StorageClass"), &class, false)[..5],
         ["fast (default)", "x", "Delete", "Immediate", "false"]
     );
     let binding = json!({"roleRef": {"kind": "ClusterRole", "name": "admin"}, "subjects": [
-        {"kind": "User", "name": "a"}, {"kind": "User", "name": "b"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]});
+        {"kind": "User", "name": "a"}, {"kind": "User", "name": "b"}, {"kind": "ServiceAccount", "namespace": "n",
+            "name": "s"}]});
     let line = cells(("rbac.authorization.k8s.io", "v1", "RoleBinding"), &binding, true);
     assert_eq!(
         (&line[1], &line[3..]),

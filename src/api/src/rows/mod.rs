@@ -1,7 +1,9 @@
 //! The resource table, one file per family of groups, and what the rows are built from.
 //!
-//! Served as storage without a controller of ours behind it (yet): StatefulSet, DaemonSet, Job, CronJob, ControllerRevision,
-//! ReplicationController, HorizontalPodAutoscaler, PodDisruptionBudget, PersistentVolume(Claim), ResourceQuota, LimitRange,
+//! Served as storage without a controller of ours behind it (yet): StatefulSet, DaemonSet, Job, CronJob,
+//! ControllerRevision,
+//! ReplicationController, HorizontalPodAutoscaler, PodDisruptionBudget, PersistentVolume(Claim), ResourceQuota,
+//! LimitRange,
 //! Ingress, NetworkPolicy, StorageClass and the CSI kinds, RuntimeClass, CertificateSigningRequest.
 
 mod apps;
@@ -42,7 +44,8 @@ pub fn stored_row(row: &'static Resource) -> &'static Resource {
     by_kind(view.group, view.version, row.kind).unwrap_or(row)
 }
 
-/// Groups in the order of the table, the core group (empty name) first, each with its versions, the preferred one first.
+/// Groups in the order of the table, the core group (empty name) first, each with its versions, the preferred one
+/// first.
 pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
     let mut groups: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
     for row in table() {

@@ -17,7 +17,7 @@ use crate::registry::{Call, Registry, Saved, Target, answer, catalog, kinds, met
 use crate::status::ApiError;
 
 /// Attempts at one deletion when others write the same object.
-const ATTEMPTS_MAX: usize = 32;
+const ATTEMPTS_MAX: usize = 128;
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 

@@ -91,7 +91,8 @@ impl Registry {
         if !info.subresource.is_empty() {
             return self.serve_subresource(call, &target, body).await;
         }
-        if !row.has_verb(&info.verb) {
+        let needs_name = matches!(info.verb.as_str(), "get" | "update" | "patch" | "delete");
+        if !row.has_verb(&info.verb) || (needs_name && info.name.is_empty()) {
             return Err(ApiError::method_not_allowed());
         }
         if namespaced && namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch") {

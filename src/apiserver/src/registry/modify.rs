@@ -15,7 +15,7 @@ use crate::registry::{Call, Registry, Saved, Target, catalog, kinds, metadata};
 use crate::status::ApiError;
 
 /// Attempts at one change when others write the same object.
-const ATTEMPTS_MAX: usize = 32;
+const ATTEMPTS_MAX: usize = 128;
 
 /// Which part of an object a request may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

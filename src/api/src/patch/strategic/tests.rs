@@ -68,9 +68,8 @@ fn environment_changes_by_name() {
 #[test]
 fn env_value_replaced_by_source() {
     let object = pod_template(json!([{"name": "web", "env": [{"name": "A", "value": "1"}]}]));
-    let patch = pod_template(
-        json!([{"name": "web", "env": [{"name": "A", "value": null, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}]),
-    );
+    let patch = pod_template(json!([{"name": "web", "env": [{"name": "A", "value": null,
+            "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}]));
     let merged = apply(DEPLOYMENT, &object, &patch);
     let env = &merged["spec"]["template"]["spec"]["containers"][0]["env"][0];
     assert_eq!(env, &json!({"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}));
@@ -129,7 +128,8 @@ fn tolerations_and_args_are_atomic() {
 
 #[test]
 fn node_conditions_merge_by_type() {
-    let object = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}, {"type": "DiskPressure", "status": "False"}]}});
+    let object = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}, {"type": "DiskPressure",
+        "status": "False"}]}});
     let patch = json!({"status": {"$setElementOrder/conditions": [{"type": "Ready"}, {"type": "DiskPressure"}],
         "conditions": [{"type": "Ready", "status": "True"}]}});
     let merged = apply(NODE, &object, &patch);
@@ -154,14 +154,16 @@ fn strategy_retains_only_named_keys() {
 fn volumes_change_their_source() {
     let object = json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}});
     let patch = json!({"spec": {"$setElementOrder/volumes": [{"name": "v"}],
-        "volumes": [{"$retainKeys": ["name", "configMap"], "name": "v", "configMap": {"name": "c"}, "emptyDir": null}]}});
+        "volumes": [{"$retainKeys": ["name", "configMap"], "name": "v", "configMap": {"name": "c"},
+            "emptyDir": null}]}});
     assert_eq!(apply(POD, &object, &patch), json!({"spec": {"volumes": [{"name": "v", "configMap": {"name": "c"}}]}}));
 }
 
 #[test]
 fn finalizers_and_owners() {
     let object = json!({"metadata": {"finalizers": ["a", "b"], "ownerReferences": [{"uid": "1", "kind": "X"}]}});
-    let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "$setElementOrder/finalizers": ["c", "b"],
+    let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"],
+        "$setElementOrder/finalizers": ["c", "b"],
         "finalizers": ["c"], "ownerReferences": [{"uid": "2", "kind": "Y"}, {"uid": "1", "$patch": "delete"}]}});
     let merged = apply(POD, &object, &patch);
     assert_eq!(merged, json!({"metadata": {"finalizers": ["c", "b"], "ownerReferences": [{"uid": "2", "kind": "Y"}]}}));

@@ -1,0 +1,171 @@
+//! `/etc/naru/node.yaml`, read strictly: an unknown field is an error.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Taint;
+use serde::Deserialize;
+
+const API_VERSION: &str = "naru.dev/v1alpha1";
+const KIND: &str = "NodeConfiguration";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read the node configuration")]
+    Read(#[from] std::io::Error),
+    #[error("{path}: {message}")]
+    Parse { path: String, message: String },
+    #[error("{path}: expected apiVersion {API_VERSION}, kind {KIND}; found {api_version}, {kind}")]
+    Kind { path: String, api_version: String, kind: String },
+    #[error("{path}: controlPlanes must name at least one address")]
+    NoControlPlane { path: String },
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NodeConfiguration {
+    api_version: String,
+    kind: String,
+    pub name: String,
+    pub address: IpAddr,
+    pub control_planes: Vec<SocketAddr>,
+    pub pki: Pki,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub taints: Vec<TaintEntry>,
+    #[serde(default = "default_domain")]
+    pub cluster_domain: String,
+    #[serde(rename = "dnsServiceIP")]
+    pub dns_service_ip: IpAddr,
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: String,
+    #[serde(rename = "serviceCIDR")]
+    pub service_cidr: String,
+    #[serde(default = "default_runtime")]
+    pub runtime_endpoint: PathBuf,
+    #[serde(default = "default_pause_image")]
+    pub pause_image: String,
+    /// Beyond the defaults only where several nodes share one host: tests.
+    #[serde(default)]
+    pub paths: Paths,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Pki {
+    pub certificate_authority: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TaintEntry {
+    key: String,
+    #[serde(default)]
+    value: Option<String>,
+    effect: String,
+}
+
+impl From<TaintEntry> for Taint {
+    fn from(entry: TaintEntry) -> Self {
+        Taint { key: entry.key, value: entry.value, effect: entry.effect, time_added: None }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Paths {
+    pub state: PathBuf,
+    pub pod_logs: PathBuf,
+    pub container_logs: PathBuf,
+    pub cgroup_parent: String,
+    pub kubelet_port: u16,
+    /// The local load balancer unless a test talks to the API server itself.
+    pub api_server: String,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        let folders = naru_kubelet::Folders::default();
+        Self {
+            state: folders.state,
+            pod_logs: folders.pod_logs,
+            container_logs: folders.container_logs,
+            cgroup_parent: "/kubepods".into(),
+            kubelet_port: 10250,
+            api_server: "https://127.0.0.1:6444".into(),
+        }
+    }
+}
+
+fn default_domain() -> String {
+    "cluster.local".into()
+}
+
+fn default_runtime() -> PathBuf {
+    "/run/containerd/containerd.sock".into()
+}
+
+fn default_pause_image() -> String {
+    "naru.dev/pause:1".into()
+}
+
+impl NodeConfiguration {
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&fs_err::read_to_string(path)?, &path.display().to_string())
+    }
+
+    fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
+        let path = path.to_owned();
+        let config: Self = serde_saphyr::from_str(text)
+            .map_err(|error| ConfigError::Parse { path: path.clone(), message: error.to_string() })?;
+        if config.api_version != API_VERSION || config.kind != KIND {
+            return Err(ConfigError::Kind { path, api_version: config.api_version, kind: config.kind });
+        }
+        if config.control_planes.is_empty() {
+            return Err(ConfigError::NoControlPlane { path });
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+apiVersion: naru.dev/v1alpha1
+kind: NodeConfiguration
+name: w1
+address: 10.1.0.21
+controlPlanes: ["10.1.0.11:6443"]
+pki: {certificateAuthority: /etc/naru/pki/ca.crt, certificate: /etc/naru/pki/kubelet.crt, key: /etc/naru/pki/kubelet.key}
+labels: {disk: ssd}
+taints: [{key: node-role.kubernetes.io/control-plane, effect: NoSchedule}]
+clusterDomain: cluster.local
+dnsServiceIP: 10.96.0.10
+podCIDR: 10.244.0.0/16
+serviceCIDR: 10.96.0.0/16
+runtimeEndpoint: /run/containerd/containerd.sock
+pauseImage: naru.dev/pause:1
+"#;
+
+    #[test]
+    fn reads_what_the_provisioner_writes() {
+        let config = NodeConfiguration::parse(GOOD, "node.yaml").unwrap();
+        assert_eq!(config.name, "w1");
+        assert_eq!(config.taints[0].effect, "NoSchedule");
+        assert_eq!(config.paths.kubelet_port, 10250);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        assert!(NodeConfiguration::parse(&format!("{GOOD}\nextra: 1\n"), "f").is_err());
+        assert!(NodeConfiguration::parse(&GOOD.replace("NodeConfiguration", "Other"), "f").is_err());
+        assert!(NodeConfiguration::parse(&GOOD.replace("\"10.1.0.11:6443\"", ""), "f").is_err());
+        assert!(NodeConfiguration::parse(&GOOD.replace("10.1.0.21", "w1.example"), "f").is_err());
+    }
+}

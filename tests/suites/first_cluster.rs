@@ -1,0 +1,59 @@
+//! From an inventory to Ready nodes, and that a second apply finds nothing to do.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use naru_e2e::{Context, wait_until};
+use naru_machines::test_images;
+
+use crate::Case;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "plan shows the steps and changes nothing", run: plan },
+        Case { name: "apply makes three Ready nodes", run: apply },
+        Case { name: "a second apply finds nothing to do", run: apply_again },
+        Case { name: "images are loaded on the hosts", run: load_images },
+    ]
+}
+
+/// The inventory that users start with, under a name that is ours.
+pub(crate) fn write_inventory(context: &Context) -> Result<()> {
+    let text = fs_err::read_to_string(Context::root().join("inventories/local.yaml"))?;
+    let named = text.replace("name: local", &format!("name: {}", context.name));
+    ensure!(named != text, "inventories/local.yaml names its cluster otherwise");
+    Ok(fs_err::write(&context.inventory, named)?)
+}
+
+fn plan(context: &Context) -> Result<()> {
+    write_inventory(context)?;
+    context.naru(&["plan", "cluster.yaml", "--detailed-exitcode"])?.exits(3)?;
+    ensure!(context.hosts()?.is_empty(), "a plan made machines");
+    Ok(())
+}
+
+pub(crate) fn apply(context: &Context) -> Result<()> {
+    context.naru(&["apply", "cluster.yaml", "--yes"])?.ok()?;
+    context.fetch_kubeconfig()?;
+    wait_until("three nodes are Ready", Duration::from_secs(5), || Ok(context.ready_nodes()? == 3))?;
+    Ok(())
+}
+
+fn apply_again(context: &Context) -> Result<()> {
+    context.naru(&["plan", "cluster.yaml", "--detailed-exitcode"])?.ok()?;
+    let said = context.naru(&["apply", "cluster.yaml", "--yes"])?.exits(0)?;
+    ensure!(said.to_lowercase().contains("nothing to do"), "a second apply said:\n{said}");
+    Ok(())
+}
+
+pub(crate) fn load_images(context: &Context) -> Result<()> {
+    let images = test_images::ensure_all(&context.machines.config().cache)?;
+    let archives: Vec<String> = images.iter().map(|image| image.archive.display().to_string()).collect();
+    let archives: Vec<&str> = archives.iter().map(String::as_str).collect();
+    context.naru(&[&["image", "load", "--file", "cluster.yaml"], &archives[..]].concat())?.ok()?;
+    let listed = context.on("w1", "ctr -n k8s.io images ls -q")?;
+    for image in images {
+        ensure!(listed.contains(&image.name), "{} is not on w1:\n{listed}", image.name);
+    }
+    Ok(())
+}
