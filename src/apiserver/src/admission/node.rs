@@ -125,7 +125,7 @@ fn forbidden_labels(new: &Map<String, Value>, old: &Map<String, Value>, creating
     let mut refused: Vec<&str> = changed
         .chain(removed)
         .map(String::as_str)
-        .filter(|key| !own_label(key) && !(creating && key.starts_with(ROLE_PREFIX)))
+        .filter(|key| !(own_label(key) || creating && key.starts_with(ROLE_PREFIX)))
         .collect();
     refused.sort_unstable();
     let verb = if creating { "set the following" } else { "modify" };
