@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::frame::{self, FrameError, UPLOAD_FRAME_BYTES};
@@ -89,6 +89,20 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Client<R, W> {
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.usable
+    }
+
+    /// Ends the stream towards the agent and waits until the agent has ended too.
+    pub async fn close(&mut self, deadline: Duration) {
+        self.usable = false;
+        let goodbye = async {
+            if self.writer.shutdown().await.is_ok() {
+                let mut rest = [0_u8; 1024];
+                while matches!(self.reader.read(&mut rest).await, Ok(count) if count > 0) {}
+            }
+        };
+        if timeout(deadline, goodbye).await.is_err() {
+            tracing::debug!("the agent did not end in time");
+        }
     }
 
     fn begin(&mut self) -> Result<(), ClientError> {

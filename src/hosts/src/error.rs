@@ -1,0 +1,162 @@
+//! Why a host could not be reached or did not do its work. Every message names the host.
+
+use std::io;
+
+use naru_agent::{ClientError, Failure, FailureKind};
+
+/// The four ways it can fail, as a caller has to tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostErrorKind {
+    /// Nothing answers, or the line breaks.
+    Unreachable,
+    /// The host does not let us in.
+    Authentication,
+    /// The host is not the one that was expected, or nobody said which is.
+    HostKey,
+    /// The host answers, but the work cannot be done there.
+    Agent,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("{host}: the name {address} cannot be resolved")]
+    Resolve { host: String, address: String, reason: String },
+    #[error("{host}: {address}:{port} cannot be reached")]
+    Unreachable { host: String, address: String, port: u16, reason: String },
+    #[error("{host}: {address}:{port} does not speak SSH with us")]
+    Handshake { host: String, address: String, port: u16, reason: String },
+    #[error("{host}: the connection broke")]
+    Broken { host: String, reason: String },
+    #[error("{host}: {what} took longer than {seconds} s")]
+    Deadline { host: String, what: String, seconds: u64 },
+    #[error("{host}: the host key of {address} is not known")]
+    HostKeyUnknown { host: String, address: String, key: String, fingerprint: String },
+    #[error("{host}: the host key of {address} has CHANGED")]
+    HostKeyChanged { host: String, address: String, found: String, recorded: String, place: String },
+    #[error("{host}: the host key of {address} is revoked")]
+    HostKeyRevoked { host: String, address: String, found: String, place: String },
+    #[error("{host}: the host certificate of {address} is not valid")]
+    HostCertificate { host: String, address: String, reason: String },
+    #[error("{host}: `{text}` is neither a public key nor a SHA256 fingerprint")]
+    PinnedKey { host: String, text: String },
+    #[error("{host}: known hosts cannot be read or written")]
+    KnownHosts { host: String, #[source] source: io::Error },
+    #[error("{host}: the key {path} cannot be used")]
+    Identity { host: String, path: String, reason: String },
+    #[error("{host}: {user} is not let in")]
+    Authentication { host: String, user: String, tried: Vec<String>, methods: String },
+    #[error("{host}: {user} may not become root")]
+    NotRoot { host: String, user: String, output: String },
+    #[error("{host}: `{command}` failed with status {status}")]
+    Command { host: String, command: String, status: u32, output: String },
+    #[error("{host}: the login shell of {user} prints text of its own")]
+    NoisyShell { host: String, user: String, output: String },
+    #[error("{host} has a {found} processor, but the agent at hand is for {program}")]
+    Architecture { host: String, found: String, program: String },
+    #[error("{host}: the agent program {path} cannot be read")]
+    Program { host: String, path: String, #[source] source: io::Error },
+    #[error("{host}: the agent does not answer")]
+    Client { host: String, #[source] source: ClientError },
+    #[error("{host}: {}", .failure.message)]
+    Failed { host: String, failure: Failure },
+}
+
+impl HostError {
+    #[must_use]
+    pub fn kind(&self) -> HostErrorKind {
+        match self {
+            Self::Resolve { .. } | Self::Unreachable { .. } | Self::Handshake { .. } | Self::Broken { .. } => {
+                HostErrorKind::Unreachable
+            }
+            Self::Deadline { .. } | Self::Client { .. } => HostErrorKind::Unreachable,
+            Self::Identity { .. } | Self::Authentication { .. } | Self::NotRoot { .. } => HostErrorKind::Authentication,
+            Self::HostKeyUnknown { .. }
+            | Self::HostKeyChanged { .. }
+            | Self::HostKeyRevoked { .. }
+            | Self::HostCertificate { .. }
+            | Self::PinnedKey { .. }
+            | Self::KnownHosts { .. } => HostErrorKind::HostKey,
+            _ => HostErrorKind::Agent,
+        }
+    }
+
+    /// Whether trying again may help without anybody doing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Failed { failure, .. } => failure.kind == FailureKind::Transient,
+            _ => self.kind() == HostErrorKind::Unreachable,
+        }
+    }
+
+    /// More lines for those who want to know why.
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        let text = match self {
+            Self::Resolve { reason, .. }
+            | Self::Unreachable { reason, .. }
+            | Self::Handshake { reason, .. }
+            | Self::Broken { reason, .. }
+            | Self::Identity { reason, .. }
+            | Self::HostCertificate { reason, .. } => reason.clone(),
+            Self::HostKeyUnknown { fingerprint, .. } => format!("it shows {fingerprint}"),
+            Self::HostKeyChanged { found, recorded, place, .. } => {
+                format!("it shows {found}\nrecorded is {recorded} ({place})")
+            }
+            Self::HostKeyRevoked { found, place, .. } => format!("{found} is revoked by {place}"),
+            Self::Authentication { tried, methods, .. } => {
+                let tried = if tried.is_empty() { "nothing to try".to_owned() } else { tried.join("\n") };
+                format!("{tried}\nthe host offers: {methods}")
+            }
+            Self::NotRoot { output, .. } | Self::Command { output, .. } | Self::NoisyShell { output, .. } => output.clone(),
+            Self::Failed { failure, .. } => failure.detail.clone().unwrap_or_default(),
+            Self::Client { source, .. } => chain(source),
+            Self::KnownHosts { source, .. } | Self::Program { source, .. } => source.to_string(),
+            Self::Deadline { .. } | Self::PinnedKey { .. } | Self::Architecture { .. } => String::new(),
+        };
+        (!text.trim().is_empty()).then(|| text.trim_end().to_owned())
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Resolve { .. } => "check the name, or give the IP address".to_owned(),
+            Self::Unreachable { .. } => "is the machine on, is sshd running there, does a firewall drop the port?".to_owned(),
+            Self::Handshake { .. } => {
+                "an ed25519 or ECDSA host key and current algorithms are needed (`ssh-keygen -A` on the host)".to_owned()
+            }
+            Self::HostKeyUnknown { key, .. } => format!(
+                "compare the fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host, then write \
+                 `hostKey: {key}` into the inventory, or pass --accept-new-host-keys"
+            ),
+            Self::HostKeyChanged { .. } => {
+                "was the machine reinstalled? If not, somebody may be in between. If so, remove the recorded key".to_owned()
+            }
+            Self::PinnedKey { .. } => "copy the line of /etc/ssh/ssh_host_ed25519_key.pub".to_owned(),
+            Self::Identity { .. } => {
+                "ed25519 and ECDSA keys without a passphrase can be read; others through ssh-agent".to_owned()
+            }
+            Self::Authentication { user, .. } => {
+                format!("put your public key into ~{user}/.ssh/authorized_keys on the host, or name another key or user")
+            }
+            Self::NotRoot { user, .. } => format!("let {user} use sudo without a password, or log in as root"),
+            Self::NoisyShell { .. } => "remove what prints from its .bashrc or .profile".to_owned(),
+            Self::Failed { failure, .. } => failure.hint.clone().unwrap_or_default(),
+            _ => String::new(),
+        };
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// An error and all its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut current = error.source();
+    while let Some(cause) = current {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        current = cause.source();
+    }
+    text
+}
