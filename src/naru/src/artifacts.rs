@@ -22,6 +22,8 @@ const READ_BYTES: usize = 1 << 20;
 pub(crate) struct Found {
     pub(crate) programs: Programs,
     pub(crate) files: ProgramFiles,
+    /// Also the agent.
+    pub(crate) node_path: PathBuf,
 }
 
 pub(crate) fn find(folder: Option<&Path>) -> Result<Found, Failure> {
@@ -43,8 +45,8 @@ pub(crate) fn find(folder: Option<&Path>) -> Result<Found, Failure> {
     let (node, node_path) = of("naru-node")?;
     let (control_plane, control_plane_path) = of("naru-control-plane")?;
     memory.save();
-    let files = [(node.sha256.clone(), node_path), (control_plane.sha256.clone(), control_plane_path)];
-    Ok(Found { programs: Programs { node, control_plane }, files: ProgramFiles::new(files) })
+    let files = [(node.sha256.clone(), node_path.clone()), (control_plane.sha256.clone(), control_plane_path)];
+    Ok(Found { programs: Programs { node, control_plane }, files: ProgramFiles::new(files), node_path })
 }
 
 fn beside_this_program() -> Result<PathBuf, Failure> {

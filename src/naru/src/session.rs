@@ -67,7 +67,7 @@ impl Session {
     pub(crate) async fn of(inventory: Inventory, reach: &Reach) -> Result<Self, Failure> {
         let found = artifacts::find(reach.artifacts.as_deref())?;
         let (inventory, off) = machines::with_hosts(inventory).await?;
-        let fleet = SshFleet::new(&inventory, &found, reach.accept_new_host_keys)?;
+        let fleet = SshFleet::new(&inventory, &found, reach.accept_new_host_keys);
         Ok(Self { inventory, found, fleet, off })
     }
 

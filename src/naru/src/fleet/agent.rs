@@ -1,117 +1,100 @@
-//! One host's agent over byte streams. Two streams, opened when first needed: one for changes, which may take minutes
-//! and holds the lock, one for questions, which must not wait behind them.
+//! One host's agent. Two connections, opened when first needed: one for changes, which may take minutes and holds the
+//! lock, one for questions, which must not wait behind them.
 
 use std::path::Path;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
-use naru_agent::{Client, ClientError, Failure, FailureKind, Request, Response};
-use naru_observe::{AgentError, HostAgent, MAX_CALL_SECONDS};
-use tokio::io::{AsyncRead, AsyncWrite};
+use naru_agent::{Failure, FailureKind, Request, Response};
+use naru_hosts::{Connection, HostError, HostErrorKind};
+use naru_observe::{AgentError, HostAgent, Problem, ProblemKind};
 use tokio::sync::Mutex;
 
-const DEADLINE: Duration = Duration::from_secs(MAX_CALL_SECONDS);
+use super::way::Way;
 
-pub(super) type Reader = Box<dyn AsyncRead + Send + Sync + Unpin>;
-pub(super) type Writer = Box<dyn AsyncWrite + Send + Sync + Unpin>;
-
-/// Makes streams, each with a new agent at its far end.
-pub(super) trait Line: Send + Sync {
-    fn open(&self) -> BoxFuture<'_, Result<(Reader, Writer), AgentError>>;
-}
-
-pub(super) struct StreamAgent {
-    host: String,
-    line: Box<dyn Line>,
-    changes: Mutex<Stream>,
-    questions: Mutex<Stream>,
+pub(super) struct RemoteAgent {
+    way: Way,
+    changes: Mutex<Link>,
+    questions: Mutex<Link>,
 }
 
 #[derive(Default)]
-struct Stream {
-    client: Option<Client<Reader, Writer>>,
-    /// Who holds the lock on this stream; asked for again when the stream had to be opened anew.
+struct Link {
+    connection: Option<Connection>,
+    /// Who holds the lock on this connection; asked for again when it had to be opened anew.
     owner: Option<String>,
 }
 
-impl StreamAgent {
-    pub(super) fn new(host: &str, line: Box<dyn Line>) -> Self {
-        Self { host: host.to_owned(), line, changes: Mutex::default(), questions: Mutex::default() }
+impl RemoteAgent {
+    pub(super) fn new(way: Way) -> Self {
+        Self { way, changes: Mutex::default(), questions: Mutex::default() }
     }
 
-    /// Closes the streams that nobody uses; the next call opens new ones. One in use finds out by itself.
+    /// Opens the connection for questions, so that a host that cannot be reached is known at once.
+    pub(super) async fn reach(&self) -> Result<(), HostError> {
+        let mut link = self.questions.lock().await;
+        self.connection(&mut link).await.map(drop)
+    }
+
+    /// Closes the connections that nobody uses; the next call opens new ones. One in use finds out by itself.
     pub(super) fn reset(&self) {
-        for stream in [&self.changes, &self.questions] {
-            if let Ok(mut stream) = stream.try_lock() {
-                stream.client = None;
+        for link in [&self.changes, &self.questions] {
+            if let Ok(mut link) = link.try_lock() {
+                link.connection = None;
             }
         }
     }
 
-    fn stream(&self, request: &Request) -> &Mutex<Stream> {
+    fn link(&self, request: &Request) -> &Mutex<Link> {
         match request {
             Request::Apply { .. } | Request::Upload { .. } | Request::Lock { .. } => &self.changes,
             _ => &self.questions,
         }
     }
 
-    /// The stream's client, with the lock if this stream has held it.
-    async fn client<'s>(&self, stream: &'s mut Stream) -> Result<&'s mut Client<Reader, Writer>, AgentError> {
-        if stream.client.as_ref().is_none_or(|client| !client.is_usable()) {
-            stream.client = None;
-            let (reader, writer) = self.line.open().await?;
-            let mut client = Client::new(reader, writer);
-            if let Some(owner) = stream.owner.clone() {
-                let answer = client.call(&Request::Lock { owner }, DEADLINE).await;
-                // Our own earlier agent may not have noticed yet that its connection is gone.
-                self.understand(answer).map_err(|error| match error {
-                    AgentError::Failed(failure) => {
-                        AgentError::Failed(Failure { kind: FailureKind::Transient, ..failure })
-                    }
-                    other => other,
-                })?;
-            }
-            stream.client = Some(client);
+    /// The link's connection, with the lock if this link has held it.
+    async fn connection(&self, link: &mut Link) -> Result<Connection, HostError> {
+        if let Some(connection) = &link.connection
+            && connection.is_usable().await
+        {
+            return Ok(connection.clone());
         }
-        stream.client.as_mut().ok_or_else(|| AgentError::Connection {
-            host: self.host.clone(),
-            reason: "it was closed at this moment".to_owned(),
-        })
+        link.connection = None;
+        let connection = self.way.open().await?;
+        if let Some(owner) = link.owner.clone() {
+            // Our own earlier agent may not have noticed yet that its connection is gone.
+            let soon = |error| match error {
+                HostError::Failed { host, failure } => {
+                    HostError::Failed { host, failure: Failure { kind: FailureKind::Transient, ..failure } }
+                }
+                other => other,
+            };
+            connection.call(Request::Lock { owner }).await.map_err(soon)?;
+        }
+        link.connection = Some(connection.clone());
+        Ok(connection)
     }
 
-    fn understand(&self, answer: Result<Response, ClientError>) -> Result<Response, AgentError> {
-        match answer {
-            Ok(Response::Failed(failure)) => Err(AgentError::Failed(failure)),
-            Ok(response) => Ok(response),
-            Err(ClientError::Source(error)) => Err(permanent(format!("the file to upload cannot be read: {error}"))),
-            Err(error) => Err(AgentError::Connection { host: self.host.clone(), reason: chain(&error) }),
-        }
+    async fn ask(&self, request: Request) -> Result<Response, HostError> {
+        let mut link = self.link(&request).lock().await;
+        let connection = self.connection(&mut link).await?;
+        let owner = match &request {
+            Request::Lock { owner } => Some(owner.clone()),
+            _ => None,
+        };
+        let response = connection.call(request).await?;
+        link.owner = owner.or(link.owner.take());
+        Ok(response)
     }
 
-    async fn ask(&self, request: Request) -> Result<Response, AgentError> {
-        let mut stream = self.stream(&request).lock().await;
-        let answer = self.client(&mut stream).await?.call(&request, DEADLINE).await;
-        let answer = self.understand(answer);
-        if let (Request::Lock { owner }, Ok(_)) = (request, &answer) {
-            stream.owner = Some(owner);
-        }
-        answer
-    }
-
-    async fn send(&self, sha256: &str, path: &Path, sent: &(dyn Fn(u64) + Sync)) -> Result<(), AgentError> {
-        let unreadable = |error: std::io::Error| permanent(error.to_string());
-        let file = fs_err::tokio::File::open(path).await.map_err(unreadable)?;
-        let size_bytes = file.metadata().await.map_err(unreadable)?.len();
-        let mut stream = self.changes.lock().await;
-        let client = self.client(&mut stream).await?;
-        let answer = client.upload(sha256, size_bytes, file, sent, DEADLINE).await;
-        self.understand(answer).map(|_| ())
+    async fn send(&self, sha256: &str, path: &Path, sent: &(dyn Fn(u64) + Sync)) -> Result<(), HostError> {
+        let mut link = self.changes.lock().await;
+        self.connection(&mut link).await?.upload(sha256, path, sent).await
     }
 }
 
-impl HostAgent for StreamAgent {
+impl HostAgent for RemoteAgent {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, AgentError>> {
-        Box::pin(self.ask(request))
+        Box::pin(async move { self.ask(request).await.map_err(agent_error) })
     }
 
     fn upload<'a>(
@@ -120,20 +103,98 @@ impl HostAgent for StreamAgent {
         path: &'a Path,
         sent: &'a (dyn Fn(u64) + Sync),
     ) -> BoxFuture<'a, Result<(), AgentError>> {
-        Box::pin(self.send(sha256, path, sent))
+        Box::pin(async move { self.send(sha256, path, sent).await.map_err(agent_error) })
     }
 }
 
-fn permanent(message: String) -> AgentError {
-    AgentError::Failed(Failure { kind: FailureKind::Permanent, message, detail: None, hint: None })
+fn agent_error(error: HostError) -> AgentError {
+    let detail = error.detail();
+    match error {
+        HostError::Failed { failure, .. } => AgentError::Failed(failure),
+        HostError::Deadline { host, what, seconds } => AgentError::Deadline { host, what, seconds },
+        HostError::Broken { host, reason } => AgentError::Connection { host, reason },
+        HostError::Client { host, .. } => {
+            AgentError::Connection { host, reason: detail.unwrap_or_else(|| "the agent does not answer".to_owned()) }
+        }
+        other => AgentError::Connect { host: host(&other).to_owned(), problem: problem(&other) },
+    }
 }
 
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
+/// The host that every message of this error begins with.
+fn host(error: &HostError) -> String {
+    error.to_string().split([':', ' ']).next().unwrap_or_default().to_owned()
+}
+
+/// The same as data, without the host's name in front: whoever shows it says the name.
+pub(super) fn problem(error: &HostError) -> Problem {
+    let text = error.to_string();
+    let primary = text.strip_prefix(&format!("{}: ", host(error))).unwrap_or(&text).to_owned();
+    Problem {
+        kind: match error.kind() {
+            HostErrorKind::Unreachable => ProblemKind::Unreachable,
+            HostErrorKind::Authentication => ProblemKind::Authentication,
+            HostErrorKind::HostKey => ProblemKind::HostKey,
+            HostErrorKind::Agent => ProblemKind::Agent,
+        },
+        primary,
+        detail: error.detail(),
+        hint: error.hint(),
     }
-    text
+}
+
+#[cfg(test)]
+mod tests {
+    use naru_agent::Host;
+    use naru_resources::Resource;
+
+    use super::*;
+
+    fn agent(root: &Path) -> RemoteAgent {
+        RemoteAgent::new(Way::Local { name: "here".to_owned(), host: Host::rooted(root) })
+    }
+
+    #[tokio::test]
+    async fn checks_applies_and_finds_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = agent(folder.path());
+        let resources = vec![Resource::Directory { path: "/etc/naru".to_owned(), mode: 0o755 }];
+        for (is_check, expected) in [(true, 1), (false, 1), (true, 0)] {
+            let resources = resources.clone();
+            let request = if is_check { Request::Check { resources } } else { Request::Apply { resources } };
+            let Response::Changes { changes } = agent.call(request).await.unwrap() else { panic!() };
+            assert_eq!(changes.len(), expected);
+        }
+        assert!(folder.path().join("etc/naru").is_dir());
+    }
+
+    #[tokio::test]
+    async fn uploads_and_keeps_the_lock_over_a_reset() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("program");
+        fs_err::write(&file, "program").unwrap();
+        let (sha256, _) = crate::artifacts::hash_file(&file).unwrap();
+        let (first, second) = (agent(folder.path()), agent(folder.path()));
+        let lock = |owner: &str| Request::Lock { owner: owner.to_owned() };
+        assert_eq!(first.call(lock("first")).await.unwrap(), Response::Done);
+        first.upload(&sha256, &file, &|_| {}).await.unwrap();
+        let missing = first.call(Request::MissingArtifacts { sha256: vec![sha256] }).await.unwrap();
+        assert_eq!(missing, Response::MissingArtifacts { sha256: vec![] });
+        assert!(second.call(lock("second")).await.unwrap_err().to_string().contains("first"));
+        first.reset();
+        // The next change opens a new connection and takes the lock before anything else. Until the old agent has
+        // seen its end that fails for a moment, as something that passes.
+        let apply = || Request::Apply { resources: vec![] };
+        let mut result = first.call(apply()).await;
+        for _ in 0..50 {
+            match &result {
+                Err(error) if error.is_transient() => {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    result = first.call(apply()).await;
+                }
+                _ => break,
+            }
+        }
+        result.unwrap();
+        assert!(second.call(lock("second")).await.is_err());
+    }
 }

@@ -1,45 +1,65 @@
 //! The real fleet: SSH connections to hosts, one per host for the whole run, each with the agent at its other end.
 
 mod agent;
-mod local;
+mod way;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use naru_agent::{Request, Response};
-use naru_inventory::{Connection, Host, Inventory};
+use naru_hosts::AgentProgram;
+use naru_inventory::{Host, Inventory};
 use naru_observe::{Fleet, HostAgent, Problem, ProblemKind};
 use naru_pki::{Kubeconfig, PrivateKey, signing_request};
 use naru_resources::Certificate;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
-use self::agent::{Line, StreamAgent};
-use self::local::LocalLine;
+use self::agent::RemoteAgent;
+use self::way::Way;
+pub(crate) use self::way::expand_home;
 use crate::artifacts::Found;
 use crate::exit::Failure;
 
+/// How long a host may take to show its key.
+const SCAN_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Connections of one run.
 pub(crate) struct SshFleet {
-    agents: Mutex<BTreeMap<String, Arc<StreamAgent>>>,
+    inventory: Inventory,
+    program: PathBuf,
+    accepts_new_host_keys: bool,
+    /// Read when the first host needs it.
+    agent_program: OnceCell<Arc<AgentProgram>>,
+    agents: Mutex<BTreeMap<String, Arc<RemoteAgent>>>,
 }
 
 impl SshFleet {
-    pub(crate) fn new(_inventory: &Inventory, _found: &Found, _accept_new_host_keys: bool) -> Result<Self, Failure> {
-        Ok(Self { agents: Mutex::default() })
+    pub(crate) fn new(inventory: &Inventory, found: &Found, accepts_new_host_keys: bool) -> Self {
+        Self {
+            inventory: inventory.clone(),
+            program: found.node_path.clone(),
+            accepts_new_host_keys,
+            agent_program: OnceCell::new(),
+            agents: Mutex::default(),
+        }
     }
 
-    async fn line(&self, host: &Host) -> Result<Box<dyn Line>, Problem> {
-        match host.connection {
-            Connection::Local => Ok(Box::new(LocalLine { host: naru_agent::Host::local() })),
-            Connection::Ssh => Err(Problem {
-                kind: ProblemKind::Unreachable,
-                primary: "SSH is not part of this build".to_owned(),
-                detail: None,
-                hint: None,
-            }),
-        }
+    async fn program(&self) -> Result<Arc<AgentProgram>, Problem> {
+        let read = || async {
+            let path = self.program.clone();
+            let reading = tokio::task::spawn_blocking(move || AgentProgram::read(&path).map(Arc::new));
+            reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        };
+        let program = self.agent_program.get_or_try_init(read).await.map_err(|error| Problem {
+            kind: ProblemKind::Agent,
+            primary: format!("the agent program {} cannot be used: {error}", self.program.display()),
+            detail: None,
+            hint: Some("--artifacts DIR names the folder of naru-node".to_owned()),
+        })?;
+        Ok(program.clone())
     }
 
     async fn agent(&self, host: &Host) -> Result<Arc<dyn HostAgent>, Problem> {
@@ -48,9 +68,10 @@ impl SshFleet {
             return Ok(agent);
         }
         // Not under the map's lock: connecting to one host must not wait for another.
-        let agent = Arc::new(StreamAgent::new(&host.name, self.line(host).await?));
-        let mut agents = self.agents.lock().await;
-        Ok(agents.entry(host.name.clone()).or_insert(agent).clone())
+        let way = Way::to(&self.inventory, host, self.accepts_new_host_keys, self.program().await?);
+        let agent = Arc::new(RemoteAgent::new(way));
+        agent.reach().await.map_err(|error| agent::problem(&error))?;
+        Ok(self.agents.lock().await.entry(host.name.clone()).or_insert(agent).clone())
     }
 }
 
@@ -69,17 +90,10 @@ impl Fleet for SshFleet {
     }
 }
 
-/// `~/x` below the home folder.
-pub(crate) fn expand_home(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => PathBuf::from(path),
-    }
-}
-
 /// The key that a host shows now, without any proof that it is the right one.
-pub(crate) async fn host_key(address: &str, _port: u16) -> Result<String, Failure> {
-    Err(Failure::ours(format!("{address}: SSH is not part of this build")))
+pub(crate) async fn host_key(address: &str, port: u16) -> Result<String, Failure> {
+    let key = naru_hosts::scan_host_key(address, port, SCAN_DEADLINE).await;
+    key.map_err(|error| Failure::problem(address, &agent::problem(&error)))
 }
 
 /// A kubeconfig whose key is made here and whose certificate is signed by this agent.
