@@ -148,11 +148,11 @@ impl Registry {
         if !matches!(mode, "" | "Ignore" | "Warn" | "Strict") {
             return Err(ApiError::bad_request(format!("fieldValidation: Unsupported value: {mode:?}")));
         }
+        let unknown = crate::schema::unknown_fields(row, object)?;
         if mode == "Ignore" {
             return Ok(Vec::new());
         }
-        let unknown: Vec<String> =
-            crate::seam::unknown_fields(row, object).iter().map(|path| format!("unknown field \"{path}\"")).collect();
+        let unknown: Vec<String> = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
         if mode != "Strict" || unknown.is_empty() {
             return Ok(unknown);
         }

@@ -167,23 +167,26 @@ fn prepare(target: &Target<'_>, part: Part, old: &Value, new: &mut Value) -> Res
         };
         kinds::keep_on_update(target.row, old, new);
     }
+    if part == Part::Main {
+        naru_api::prepare_update(target.row, new, old);
+    }
     if new["status"].is_null()
         && let Some(map) = new.as_object_mut()
     {
         map.remove("status");
     }
-    (target.row.strategy.default)(new);
+    naru_api::apply_defaults(target.row, new);
     Ok(())
 }
 
 fn validate(target: &Target<'_>, part: Part, old: &Value, new: &mut Value) -> Result<(), ApiError> {
     let row = target.row;
-    (row.strategy.default)(new);
+    naru_api::apply_defaults(row, new);
     metadata::check_finalizers(row, target.name, old, new)?;
-    let mut errors = (row.strategy.validate)(new);
-    if part == Part::Main {
-        errors.extend((row.strategy.validate_update)(new, old));
-    }
+    let errors = match part {
+        Part::Main => naru_api::validate_update(row, new, old),
+        _ => Vec::new(),
+    };
     if !errors.is_empty() {
         return Err(ApiError::invalid(row, target.name, &errors));
     }

@@ -51,7 +51,7 @@ fn bound(target: &Target<'_>, pod: &Value, binding: &Value, node: &str) -> Resul
     if !conditions.iter().any(|condition| scheduled(condition) && condition["status"] == "True") {
         conditions.retain(|condition| !scheduled(condition));
         let now = naru_api::time::rfc3339_seconds(now_unix_s());
-        conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
+        conditions.push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now}));
         new["status"]["conditions"] = Value::Array(conditions);
     }
     Ok(new)

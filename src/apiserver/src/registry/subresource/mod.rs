@@ -84,7 +84,7 @@ fn take_fields(row: &Resource, old: &Value, wanted: &Value, pointers: &[&str]) -
         }
     }
     if !kinds::is_namespace(row) {
-        (row.strategy.default)(&mut new);
+        naru_api::apply_defaults(row, &mut new);
     }
     new
 }
