@@ -7,8 +7,8 @@ use naru_api::discovery::{self, AggregatedVersion};
 use naru_openapi::Document;
 use serde_json::{Value, json};
 
-use crate::web::{self, Body, Outcome, full, respond};
 use crate::status::ApiError;
+use crate::web::{self, Body, Outcome, full, respond};
 
 const PROTOBUF_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
@@ -105,7 +105,9 @@ fn root() -> Value {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+    );
     json!({"paths": paths})
 }
 

@@ -7,10 +7,10 @@ use naru_store::{Change, Condition, StoreError, Write};
 use serde_json::Value;
 
 use crate::chain::{AdmissionRequest, Operation};
-use crate::web::Outcome;
 use crate::registry::list::store_error;
 use crate::registry::{Call, Registry, Saved, Target, answer, catalog, kinds, metadata};
 use crate::status::ApiError;
+use crate::web::Outcome;
 
 /// Names tried for one `generateName` before giving up.
 const NAME_ATTEMPTS_MAX: usize = 8;

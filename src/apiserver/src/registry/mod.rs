@@ -25,13 +25,13 @@ use naru_store::Entry;
 use serde_json::Value;
 
 use crate::chain::{Admission, Computed, RequestInfo, UserInfo};
-use crate::web::accept::Output;
-use crate::web::query::{DeleteOptions, Query};
-use crate::web::{self, Body, Outcome, body};
 use crate::registry::modify::Part;
 use crate::registry::objects::Objects;
 use crate::registry::select::Selection;
 use crate::status::ApiError;
+use crate::web::accept::Output;
+use crate::web::query::{DeleteOptions, Query};
+use crate::web::{self, Body, Outcome, body};
 
 /// A request with everything that is known of it before its meaning.
 pub(crate) struct Call {

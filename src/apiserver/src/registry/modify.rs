@@ -9,10 +9,10 @@ use naru_store::{Change, Condition, Entry, StoreError, Write};
 use serde_json::Value;
 
 use crate::chain::{AdmissionRequest, Operation};
-use crate::web::Outcome;
 use crate::registry::list::store_error;
 use crate::registry::{Call, Registry, Saved, Target, catalog, kinds, metadata};
 use crate::status::ApiError;
+use crate::web::Outcome;
 
 /// Attempts at one change when others write the same object.
 const ATTEMPTS_MAX: usize = 128;

@@ -3,11 +3,11 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::web::Outcome;
 use crate::registry::modify::Part;
 use crate::registry::objects::now_unix_s;
 use crate::registry::{Call, Registry, Target, answer};
 use crate::status::ApiError;
+use crate::web::Outcome;
 
 impl Registry {
     pub(crate) async fn bind(&self, call: &Call, namespace: &str, name: &str, binding: &Value) -> Outcome {
