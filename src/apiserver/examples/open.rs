@@ -40,7 +40,9 @@ impl Computed for Open {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().map_err(|_| "a crypto provider is set already")?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [directory, port, rest @ ..] = arguments.as_slice() else { return Err("open DIRECTORY PORT [CA CERT KEY]".into()) };
+    let [directory, port, rest @ ..] = arguments.as_slice() else {
+        return Err("open DIRECTORY PORT [CA CERT KEY]".into());
+    };
     let catalog = Catalog::new(naru_api::table());
     let store = EmbeddedStore::open(&Options::new(directory), &catalog.indexer())?;
     let server = Config {

@@ -12,14 +12,14 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::chain::{Admission, Authenticator, Authorizer, Computed, RequestInfo, UserInfo};
-use crate::web::accept::Output;
-use crate::web::query::Query;
-use crate::web::server::ClientCertificate;
-use crate::web::{self, Body, BoxError, Outcome, body, failure, request_info};
 use crate::kubelet::{self, KubeletAccess};
 use crate::registry::objects::Objects;
 use crate::registry::{Call, Registry};
 use crate::status::ApiError;
+use crate::web::accept::Output;
+use crate::web::query::Query;
+use crate::web::server::ClientCertificate;
+use crate::web::{self, Body, BoxError, Outcome, body, failure, request_info};
 use crate::{documents, metrics};
 
 /// Requests other than watches and streams end within this time.
@@ -199,7 +199,11 @@ impl Inner {
         }
         let mark = if ready { "+" } else { "-" };
         let word = if ready { "passed" } else { "failed" };
-        let bootstrap = if name == "readyz" { format!("[{mark}]bootstrap {}\n", if ready { "ok" } else { "failed" }) } else { String::new() };
+        let bootstrap = if name == "readyz" {
+            format!("[{mark}]bootstrap {}\n", if ready { "ok" } else { "failed" })
+        } else {
+            String::new()
+        };
         Some(web::text(code, format!("[+]ping ok\n[+]store ok\n{bootstrap}{name} check {word}\n")))
     }
 

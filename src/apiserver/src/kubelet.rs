@@ -15,21 +15,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::chain::ObjectReader;
-use crate::web::{self, Body, BoxError, Outcome, full};
 use crate::registry::{Call, Registry};
 use crate::status::ApiError;
+use crate::web::{self, Body, BoxError, Outcome, full};
 
 const KUBELET_PORT: u16 = 10250;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Headers that concern one connection only.
-const HOP_HEADERS: [header::HeaderName; 6] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::TE,
-    header::TRAILER,
-    header::HOST,
-    header::AUTHORIZATION,
-];
+const HOP_HEADERS: [header::HeaderName; 6] =
+    [header::CONNECTION, header::TRANSFER_ENCODING, header::TE, header::TRAILER, header::HOST, header::AUTHORIZATION];
 
 /// How this server shows itself to kubelets, and which authority theirs must be signed by.
 #[derive(Clone)]
@@ -40,7 +34,8 @@ pub struct KubeletAccess {
 /// What of a pod or a node is asked for.
 pub(crate) fn is_proxied(call: &Call) -> bool {
     let info = &call.info;
-    let pods = info.resource == "pods" && matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward");
+    let pods =
+        info.resource == "pods" && matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward");
     let nodes = info.resource == "nodes" && info.subresource == "proxy";
     info.is_resource && info.api_group.is_empty() && (pods || nodes)
 }
@@ -52,7 +47,8 @@ pub(crate) async fn proxy(
     body: Bytes,
     upgrade: Option<OnUpgrade>,
 ) -> Outcome {
-    let access = access.ok_or_else(|| ApiError::new(503, "ServiceUnavailable", "no way to reach kubelets is set up"))?;
+    let access =
+        access.ok_or_else(|| ApiError::new(503, "ServiceUnavailable", "no way to reach kubelets is set up"))?;
     let (node, path) = match call.info.resource.as_str() {
         "nodes" => (call.info.name.clone(), node_path(call)),
         _ => pod_path(registry, call)?,
@@ -216,7 +212,8 @@ fn node_address(registry: &Registry, name: &str) -> Result<SocketAddr, ApiError>
     let node = registry.objects.get("", "nodes", "", name).ok_or_else(|| ApiError::not_found("", "nodes", name))?;
     let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
     let internal = addresses.filter(|address| address["type"] == "InternalIP");
-    let address = internal.filter_map(|address| address["address"].as_str()).find_map(|text| text.parse::<IpAddr>().ok());
+    let address =
+        internal.filter_map(|address| address["address"].as_str()).find_map(|text| text.parse::<IpAddr>().ok());
     let address = address.ok_or_else(|| ApiError::internal(format!("node {name} has no InternalIP address yet")))?;
     let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).unwrap_or(KUBELET_PORT);

@@ -12,7 +12,7 @@ mod handler;
 mod kubelet;
 mod metrics;
 mod registry;
-mod seam;
+mod schema;
 pub mod status;
 pub mod web;
 

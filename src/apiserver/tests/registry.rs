@@ -253,7 +253,10 @@ async fn pods_are_bound_once_and_deleted_with_grace() {
     assert_eq!(api.post(&format!("{PODS}/p/binding"), binding.clone()).await.0, 201);
     assert_eq!(api.post(&format!("{PODS}/p/binding"), binding).await.0, 409);
     let (_, bound) = api.get(&format!("{PODS}/p")).await;
-    assert_eq!((&bound["spec"]["nodeName"], &bound["status"]["conditions"][0]["type"]), (&json!("n1"), &json!("PodScheduled")));
+    assert_eq!(
+        (&bound["spec"]["nodeName"], &bound["status"]["conditions"][0]["type"]),
+        (&json!("n1"), &json!("PodScheduled"))
+    );
 
     let (code, marked) = api.delete(&format!("{PODS}/p"), json!({"gracePeriodSeconds": 20})).await;
     assert_eq!((code, &marked["metadata"]["deletionGracePeriodSeconds"]), (200, &json!(20)));
@@ -306,7 +309,8 @@ async fn initial_events_end_with_a_bookmark_and_watches_end_in_time() {
     let api = Api::new();
     api.post(MAPS, map("m1")).await;
     api.post(MAPS, map("m2")).await;
-    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1";
+    let query =
+        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1";
     let mut watch = api.watch(&format!("{MAPS}?{query}")).await;
     assert_eq!(watch.brief().await, "ADDED m1");
     assert_eq!(watch.brief().await, "ADDED m2");
@@ -328,7 +332,10 @@ async fn pages_are_of_one_revision_until_that_expires() {
         api.post(MAPS, map(&format!("m{number}"))).await;
     }
     let (_, first) = api.get(&format!("{MAPS}?limit=2")).await;
-    assert_eq!((&first["metadata"]["remainingItemCount"], &first["metadata"]["resourceVersion"]), (&json!(3), &json!("5")));
+    assert_eq!(
+        (&first["metadata"]["remainingItemCount"], &first["metadata"]["resourceVersion"]),
+        (&json!(3), &json!("5"))
+    );
     api.delete(&format!("{MAPS}/m3"), Value::Null).await;
     let token = first["metadata"]["continue"].as_str().unwrap();
     let (_, second) = api.get(&format!("{MAPS}?limit=2&continue={token}")).await;
@@ -406,6 +413,10 @@ async fn errors_are_statuses() {
         let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let status: Value = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!((code, &status["kind"], &status["code"]), (expected, &json!("Status"), &json!(expected)), "{method} {path}");
+        assert_eq!(
+            (code, &status["kind"], &status["code"]),
+            (expected, &json!("Status"), &json!(expected)),
+            "{method} {path}"
+        );
     }
 }

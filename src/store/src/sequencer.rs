@@ -82,7 +82,8 @@ impl Sequencer {
             .into_iter()
             .filter_map(|(table, key)| {
                 let revision = state.tables.get(&table)?.entries.get(&key)?.revision;
-                let write = Write { table, key, condition: Condition::Revision(revision), change: Change::Delete(None) };
+                let write =
+                    Write { table, key, condition: Condition::Revision(revision), change: Change::Delete(None) };
                 Some(Command { write, reply: oneshot::channel().0 })
             })
             .collect();

@@ -30,7 +30,12 @@ fn put(table: &str, key: &str, condition: Condition, text: &str) -> Write {
 }
 
 fn delete(table: &str, key: &str, revision: u64) -> Write {
-    Write { table: table.into(), key: key.into(), condition: Condition::Revision(revision), change: Change::Delete(None) }
+    Write {
+        table: table.into(),
+        key: key.into(),
+        condition: Condition::Revision(revision),
+        change: Change::Delete(None),
+    }
 }
 
 #[tokio::test]
@@ -47,7 +52,10 @@ async fn revision_is_part_of_the_bytes_and_deletions_carry_their_own() {
     let last = store.write(delete("pods", "a/x", 11)).await.unwrap();
     assert_eq!(last.value, "{\"rv\":\"12\",\"text\":\"two\"}");
     let events = watcher.next().await.unwrap();
-    assert_eq!(events.iter().map(|event| (event.revision, event.deleted)).collect::<Vec<_>>(), [(11, false), (12, true)]);
+    assert_eq!(
+        events.iter().map(|event| (event.revision, event.deleted)).collect::<Vec<_>>(),
+        [(11, false), (12, true)]
+    );
     assert_eq!(watcher.revision(), 12);
     assert!(store.get("pods", "a/x").is_none());
 }

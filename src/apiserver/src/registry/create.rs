@@ -7,10 +7,10 @@ use naru_store::{Change, Condition, StoreError, Write};
 use serde_json::Value;
 
 use crate::chain::{AdmissionRequest, Operation};
-use crate::web::Outcome;
 use crate::registry::list::store_error;
 use crate::registry::{Call, Registry, Saved, Target, answer, catalog, kinds, metadata};
 use crate::status::ApiError;
+use crate::web::Outcome;
 
 /// Names tried for one `generateName` before giving up.
 const NAME_ATTEMPTS_MAX: usize = 8;
@@ -56,8 +56,9 @@ impl Registry {
             let error = FieldError::required("metadata.name", "name or generateName is required");
             return Err(ApiError::invalid(row, "", &[error]));
         }
+        naru_api::prepare_create(row, &mut object);
         kinds::prepare_create(row, &mut object);
-        (row.strategy.default)(&mut object);
+        naru_api::apply_defaults(row, &mut object);
         let mut request = AdmissionRequest {
             operation: Operation::Create,
             resource: row,
@@ -81,9 +82,9 @@ impl Registry {
         dry_run: bool,
     ) -> Result<Saved, ApiError> {
         let row = target.row;
-        (row.strategy.default)(object);
+        naru_api::apply_defaults(row, object);
         let name = naru_api::meta::name(object).to_owned();
-        let errors = (row.strategy.validate)(object);
+        let errors = naru_api::validate_create(row, object);
         if !errors.is_empty() {
             return Err(ApiError::invalid(row, &name, &errors));
         }

@@ -7,14 +7,14 @@ use naru_store::{Change, Condition, Entry, StoreError, Write};
 use serde_json::{Value, json};
 
 use crate::chain::{AdmissionRequest, Operation};
-use crate::web::Outcome;
-use crate::web::query::DeleteOptions;
 use crate::registry::list::store_error;
 use crate::registry::modify::{Part, is_deletable};
 use crate::registry::objects::now_unix_s;
 use crate::registry::select::Selection;
 use crate::registry::{Call, Registry, Saved, Target, answer, catalog, kinds, metadata, view};
 use crate::status::ApiError;
+use crate::web::Outcome;
+use crate::web::query::DeleteOptions;
 
 /// Attempts at one deletion when others write the same object.
 const ATTEMPTS_MAX: usize = 128;
@@ -99,12 +99,7 @@ impl Registry {
         }
     }
 
-    pub(crate) async fn delete_collection(
-        &self,
-        call: &Call,
-        target: &Target<'_>,
-        options: &DeleteOptions,
-    ) -> Outcome {
+    pub(crate) async fn delete_collection(&self, call: &Call, target: &Target<'_>, options: &DeleteOptions) -> Outcome {
         let row = target.row;
         let selection = Selection::parse(row, target.namespace, "", &call.query)?;
         let snapshot = self.objects.store.snapshot(&self.objects.catalog.table(row));
@@ -134,9 +129,8 @@ fn check_preconditions(target: &Target<'_>, object: &Value, options: &DeleteOpti
     {
         let found = metadata[field].as_str().unwrap_or_default();
         if !wanted.is_empty() && wanted != found {
-            let why = format!(
-                "Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
-            );
+            let why =
+                format!("Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}");
             return Err(target.conflict(&why));
         }
     }

@@ -13,13 +13,13 @@ use naru_store::{Entry, Snapshot, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::web::accept::{Form, Output};
-use crate::web::query::Query;
-use crate::web::{self, Body, Outcome};
 use crate::registry::objects::Objects;
 use crate::registry::select::Selection;
 use crate::registry::view;
 use crate::status::ApiError;
+use crate::web::accept::{Form, Output};
+use crate::web::query::Query;
+use crate::web::{self, Body, Outcome};
 
 /// A list's bytes are handed to the connection in pieces of about this size.
 pub(crate) const CHUNK_BYTES: usize = 64 << 10;
@@ -59,7 +59,13 @@ struct Page {
     remaining: Option<usize>,
 }
 
-pub(crate) fn list(objects: &Objects, row: &'static Resource, selection: &Selection, query: &Query, output: Output) -> Outcome {
+pub(crate) fn list(
+    objects: &Objects,
+    row: &'static Resource,
+    selection: &Selection,
+    query: &Query,
+    output: Output,
+) -> Outcome {
     let limit = query.number("limit")?.unwrap_or(0);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let token = match query.get("continue") {
@@ -189,9 +195,9 @@ fn respond(objects: &Objects, row: &'static Resource, page: Page, output: Output
             row.api_version()
         );
         let views = row.stored_as.map(|_| page.entries.iter().map(|entry| view::bytes(objects, row, entry)).collect());
-        let items: Vec<Bytes> =
-            views.unwrap_or_else(|| page.entries.iter().map(|entry| entry.value.clone()).collect());
-        let body = web::stream(futures::stream::iter(Chunks { head: Some(head), items: items.into_iter(), first: true }));
+        let items: Vec<Bytes> = views.unwrap_or_else(|| page.entries.iter().map(|entry| entry.value.clone()).collect());
+        let body =
+            web::stream(futures::stream::iter(Chunks { head: Some(head), items: items.into_iter(), first: true }));
         return Ok(web::respond(StatusCode::OK, "application/json", body));
     }
     let items = view::decode_all(objects, row, &page.entries);

@@ -92,7 +92,8 @@ pub(crate) fn generate_name(object: &mut Value) -> bool {
 pub(crate) fn prepare_update(target: &Target<'_>, old: &Value, new: &mut Value) -> Result<(), ApiError> {
     let metadata = of(new)?;
     clean(metadata);
-    let text = |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text =
+        |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let name = text(metadata, "name");
     if !name.is_empty() && name != target.name {
         return Err(ApiError::bad_request(format!(

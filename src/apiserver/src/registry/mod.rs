@@ -25,13 +25,13 @@ use naru_store::Entry;
 use serde_json::Value;
 
 use crate::chain::{Admission, Computed, RequestInfo, UserInfo};
-use crate::web::accept::Output;
-use crate::web::query::{DeleteOptions, Query};
-use crate::web::{self, Body, Outcome, body};
 use crate::registry::modify::Part;
 use crate::registry::objects::Objects;
 use crate::registry::select::Selection;
 use crate::status::ApiError;
+use crate::web::accept::Output;
+use crate::web::query::{DeleteOptions, Query};
+use crate::web::{self, Body, Outcome, body};
 
 /// A request with everything that is known of it before its meaning.
 pub(crate) struct Call {
@@ -148,11 +148,11 @@ impl Registry {
         if !matches!(mode, "" | "Ignore" | "Warn" | "Strict") {
             return Err(ApiError::bad_request(format!("fieldValidation: Unsupported value: {mode:?}")));
         }
+        let unknown = crate::schema::unknown_fields(row, object)?;
         if mode == "Ignore" {
             return Ok(Vec::new());
         }
-        let unknown: Vec<String> =
-            crate::seam::unknown_fields(row, object).iter().map(|path| format!("unknown field \"{path}\"")).collect();
+        let unknown: Vec<String> = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
         if mode != "Strict" || unknown.is_empty() {
             return Ok(unknown);
         }

@@ -9,10 +9,10 @@ use naru_store::{Change, Condition, Entry, StoreError, Write};
 use serde_json::Value;
 
 use crate::chain::{AdmissionRequest, Operation};
-use crate::web::Outcome;
 use crate::registry::list::store_error;
 use crate::registry::{Call, Registry, Saved, Target, catalog, kinds, metadata};
 use crate::status::ApiError;
+use crate::web::Outcome;
 
 /// Attempts at one change when others write the same object.
 const ATTEMPTS_MAX: usize = 128;
@@ -167,23 +167,26 @@ fn prepare(target: &Target<'_>, part: Part, old: &Value, new: &mut Value) -> Res
         };
         kinds::keep_on_update(target.row, old, new);
     }
+    if part == Part::Main {
+        naru_api::prepare_update(target.row, new, old);
+    }
     if new["status"].is_null()
         && let Some(map) = new.as_object_mut()
     {
         map.remove("status");
     }
-    (target.row.strategy.default)(new);
+    naru_api::apply_defaults(target.row, new);
     Ok(())
 }
 
 fn validate(target: &Target<'_>, part: Part, old: &Value, new: &mut Value) -> Result<(), ApiError> {
     let row = target.row;
-    (row.strategy.default)(new);
+    naru_api::apply_defaults(row, new);
     metadata::check_finalizers(row, target.name, old, new)?;
-    let mut errors = (row.strategy.validate)(new);
-    if part == Part::Main {
-        errors.extend((row.strategy.validate_update)(new, old));
-    }
+    let errors = match part {
+        Part::Main => naru_api::validate_update(row, new, old),
+        _ => Vec::new(),
+    };
     if !errors.is_empty() {
         return Err(ApiError::invalid(row, target.name, &errors));
     }

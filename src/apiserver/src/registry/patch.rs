@@ -6,10 +6,10 @@ use naru_api::patch::{self, PatchError};
 use naru_api::{FieldError, Resource};
 use serde_json::Value;
 
-use crate::web::{Outcome, body};
 use crate::registry::modify::Part;
 use crate::registry::{Call, Registry, Target};
 use crate::status::ApiError;
+use crate::web::{Outcome, body};
 
 const ACCEPTED: &str =
     "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";

@@ -4,10 +4,10 @@ use naru_api::Resource;
 use naru_api::selector::{FieldSelector, LabelSelector};
 use naru_store::Entry;
 
-use crate::web::query::Query;
 use crate::registry::catalog;
 use crate::registry::objects::Objects;
 use crate::status::ApiError;
+use crate::web::query::Query;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
@@ -28,8 +28,7 @@ impl Selection {
             let separator = if text.is_empty() { "" } else { "," };
             text = format!("metadata.name={name}{separator}{text}");
         }
-        let fields =
-            FieldSelector::parse(row, &text).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let fields = FieldSelector::parse(row, &text).map_err(|error| ApiError::bad_request(error.to_string()))?;
         Ok(Self { row, namespace: namespace.to_owned(), labels, fields })
     }
 

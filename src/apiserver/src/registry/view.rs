@@ -9,10 +9,10 @@ use naru_api::table_output::{self, IncludeObject};
 use naru_store::Entry;
 use serde_json::{Value, json};
 
-use crate::web::accept::{Form, Output};
-use crate::web::{self, Body, encode};
 use crate::registry::objects::{Objects, now_unix_s};
 use crate::status::ApiError;
+use crate::web::accept::{Form, Output};
+use crate::web::{self, Body, encode};
 
 /// The bytes of an entry in the form of this row: for all but views these are the stored ones, not copied.
 pub(crate) fn bytes(objects: &Objects, row: &Resource, entry: &Entry) -> Bytes {

@@ -12,14 +12,14 @@ use naru_store::{Entry, Event, StoreError, Watcher};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::web::accept::{Form, Output};
-use crate::web::query::Query;
-use crate::web::{self, Outcome, encode};
 use crate::registry::list::{CHUNK_BYTES, parse_version, store_error};
 use crate::registry::objects::{Objects, now_unix_s};
 use crate::registry::select::Selection;
 use crate::registry::view;
 use crate::status::ApiError;
+use crate::web::accept::{Form, Output};
+use crate::web::query::Query;
+use crate::web::{self, Outcome, encode};
 
 const TIMEOUT_MIN_S: u64 = 1800;
 const TIMEOUT_MAX_S: u64 = 3600;
@@ -109,13 +109,13 @@ fn initial_events(query: &Query) -> Result<Option<bool>, ApiError> {
     };
     match (query.has("sendInitialEvents"), rule) {
         (false, "") => Ok(None),
-        (false, _) => {
-            invalid("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
-        }
+        (false, _) => invalid(
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ),
         (true, "NotOlderThan") => Ok(Some(query.flag("sendInitialEvents"))),
-        (true, _) => {
-            invalid("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-        }
+        (true, _) => invalid(
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
     }
 }
 
@@ -218,7 +218,8 @@ impl Watch {
             Form::Plain => json!({"kind": self.row.kind, "apiVersion": self.row.api_version(), "metadata": metadata}),
             Form::Metadata => table_output::partial_metadata(&json!({"metadata": metadata})),
             Form::Table => {
-                let shown = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
+                let shown =
+                    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": null,
                     "metadata": {"resourceVersion": revision.to_string()}, "rows": [{"cells": [], "object": shown}]})
             }

@@ -6,8 +6,8 @@ use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use crate::web::{Body, protobuf};
 use crate::status::ApiError;
+use crate::web::{Body, protobuf};
 
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 /// Deepest nesting of a decoded document is bounded by the JSON library's own recursion limit (128).
@@ -42,7 +42,9 @@ pub(crate) fn object(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiErro
         protobuf::MEDIA_TYPE => protobuf::decode(bytes)
             .map_err(|error| ApiError::bad_request(format!("the object provided could not be decoded: {error}")))?,
         other => {
-            let text = format!("the body of the request was in an unknown format ({other}) - accepted media types include: {ACCEPTED}");
+            let text = format!(
+                "the body of the request was in an unknown format ({other}) - accepted media types include: {ACCEPTED}"
+            );
             return Err(ApiError::unsupported_media_type(text));
         }
     };

@@ -12,8 +12,7 @@ pub(crate) fn parse(method: &Method, uri: &Uri, query: &Query) -> RequestInfo {
     let path = uri.path();
     let verb = method.as_str().to_lowercase();
     let plain = RequestInfo { path: path.to_owned(), verb: verb.clone(), ..RequestInfo::default() };
-    let parts: Vec<String> =
-        path.split('/').filter(|part| !part.is_empty()).map(|part| decode(part, false)).collect();
+    let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(|part| decode(part, false)).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let (group, version, rest) = match parts.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
@@ -25,12 +24,8 @@ pub(crate) fn parse(method: &Method, uri: &Uri, query: &Query) -> RequestInfo {
         ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
         rest => (false, rest),
     };
-    let mut info = RequestInfo {
-        is_resource: true,
-        api_group: group.to_owned(),
-        api_version: version.to_owned(),
-        ..plain
-    };
+    let mut info =
+        RequestInfo { is_resource: true, api_group: group.to_owned(), api_version: version.to_owned(), ..plain };
     place(&mut info, rest);
     let named = !info.name.is_empty();
     let watch = watch_prefix || (query.flag("watch") && info.subresource.is_empty());
@@ -93,7 +88,11 @@ mod tests {
             ("POST", "/api/v1/nodes/", "create  v1  nodes  "),
             ("GET", "/api/v1/watch/pods", "watch  v1  pods  "),
             ("GET", "/api/v1/namespaces/a/pods/p/log?watch=true", "get  v1 a pods p log"),
-            ("PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "patch rbac.authorization.k8s.io v1  clusterroles system:node "),
+            (
+                "PATCH",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+                "patch rbac.authorization.k8s.io v1  clusterroles system:node ",
+            ),
         ];
         for (method, uri, expected) in cases {
             let info = info(method, uri);
@@ -106,7 +105,9 @@ mod tests {
 
     #[test]
     fn other_paths_are_no_resources() {
-        for path in ["/", "/healthz", "/api", "/api/", "/api/v1", "/apis/apps", "/apis/apps/v1", "/version", "/openapi/v3"] {
+        for path in
+            ["/", "/healthz", "/api", "/api/", "/api/v1", "/apis/apps", "/apis/apps/v1", "/version", "/openapi/v3"]
+        {
             let info = info("GET", path);
             assert!(!info.is_resource && info.verb == "get" && info.path == path, "{path}");
         }

@@ -3,11 +3,11 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::web::Outcome;
 use crate::registry::modify::Part;
 use crate::registry::objects::now_unix_s;
 use crate::registry::{Call, Registry, Target, answer};
 use crate::status::ApiError;
+use crate::web::Outcome;
 
 impl Registry {
     pub(crate) async fn bind(&self, call: &Call, namespace: &str, name: &str, binding: &Value) -> Outcome {
@@ -51,7 +51,7 @@ fn bound(target: &Target<'_>, pod: &Value, binding: &Value, node: &str) -> Resul
     if !conditions.iter().any(|condition| scheduled(condition) && condition["status"] == "True") {
         conditions.retain(|condition| !scheduled(condition));
         let now = naru_api::time::rfc3339_seconds(now_unix_s());
-        conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
+        conditions.push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now}));
         new["status"]["conditions"] = Value::Array(conditions);
     }
     Ok(new)

@@ -6,10 +6,10 @@ use naru_api::selector::LabelSelector;
 use serde_json::{Value, json};
 
 use crate::chain::ObjectReader;
-use crate::web::query::DeleteOptions;
-use crate::web::{Outcome, body};
 use crate::registry::{Call, Registry, Target, answer};
 use crate::status::ApiError;
+use crate::web::query::DeleteOptions;
+use crate::web::{Outcome, body};
 
 /// Seconds after which a refused eviction is worth another try.
 const RETRY_AFTER_S: u32 = 10;

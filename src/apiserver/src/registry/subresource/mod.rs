@@ -9,11 +9,11 @@ use http::StatusCode;
 use naru_api::Resource;
 use serde_json::Value;
 
-use crate::web::Outcome;
 use crate::registry::modify::Part;
 use crate::registry::patch::Patch;
 use crate::registry::{Call, Registry, Target, answer, kinds};
 use crate::status::ApiError;
+use crate::web::Outcome;
 
 impl Registry {
     pub(crate) async fn serve_subresource(&self, call: &Call, target: &Target<'_>, body: Bytes) -> Outcome {
@@ -29,7 +29,9 @@ impl Registry {
             ("status", "patch") => self.patch(call, target, Part::Status, &body).await,
             ("approval", _) => self.change_fields(call, target, &["/status/conditions"], &body).await,
             ("ephemeralcontainers", _) => self.change_fields(call, target, &["/spec/ephemeralContainers"], &body).await,
-            ("resize", _) => self.change_fields(call, target, &["/spec/containers", "/spec/initContainers"], &body).await,
+            ("resize", _) => {
+                self.change_fields(call, target, &["/spec/containers", "/spec/initContainers"], &body).await
+            }
             ("finalize", _) => self.change_fields(call, target, &["/spec/finalizers"], &body).await,
             ("binding", _) => {
                 let object = crate::web::body::object(&call.parts.headers, &body)?;
@@ -84,7 +86,7 @@ fn take_fields(row: &Resource, old: &Value, wanted: &Value, pointers: &[&str]) -
         }
     }
     if !kinds::is_namespace(row) {
-        (row.strategy.default)(&mut new);
+        naru_api::apply_defaults(row, &mut new);
     }
     new
 }

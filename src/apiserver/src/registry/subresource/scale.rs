@@ -6,11 +6,11 @@ use naru_api::FieldError;
 use naru_api::selector::LabelSelector;
 use serde_json::{Value, json};
 
-use crate::web::{Outcome, body};
 use crate::registry::modify::Part;
 use crate::registry::patch::Patch;
 use crate::registry::{Call, Registry, Saved, Target, view};
 use crate::status::ApiError;
+use crate::web::{Outcome, body};
 
 impl Registry {
     pub(super) async fn scale(&self, call: &Call, target: &Target<'_>, bytes: &Bytes) -> Outcome {
@@ -32,7 +32,11 @@ impl Registry {
                 value => value.as_i64().unwrap_or(-1),
             };
             if replicas < 0 {
-                let error = FieldError::invalid("spec.replicas", &wanted["spec"]["replicas"], "must be greater than or equal to 0");
+                let error = FieldError::invalid(
+                    "spec.replicas",
+                    &wanted["spec"]["replicas"],
+                    "must be greater than or equal to 0",
+                );
                 return Err(ApiError::invalid(row, target.name, &[error]));
             }
             let mut new = old.clone();
@@ -61,10 +65,8 @@ fn scale_of(object: &Value) -> Value {
         _ => LabelSelector::from_object(selector).map(|selector| selector.to_string()).unwrap_or_default(),
     };
     let kept = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"];
-    let metadata: serde_json::Map<String, Value> = kept
-        .iter()
-        .filter_map(|field| Some(((*field).to_owned(), metadata.get(*field)?.clone())))
-        .collect();
+    let metadata: serde_json::Map<String, Value> =
+        kept.iter().filter_map(|field| Some(((*field).to_owned(), metadata.get(*field)?.clone()))).collect();
     let mut scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(0)},
