@@ -81,7 +81,11 @@ pub(super) fn new_set_size(deployment: &Deployment, all_sets_total: i32, current
 
 /// Sizes for the old sets while a rolling update goes on, in their order: first unhealthy replicas go, then healthy ones as
 /// far as availability allows. `None` if nothing may be taken away.
-pub(super) fn old_set_sizes(deployment: &Deployment, new: Option<&ReplicaSet>, old: &[&ReplicaSet]) -> Option<Vec<i32>> {
+pub(super) fn old_set_sizes(
+    deployment: &Deployment,
+    new: Option<&ReplicaSet>,
+    old: &[&ReplicaSet],
+) -> Option<Vec<i32>> {
     let old_total = total(old.iter().copied(), size);
     if old_total == 0 {
         return None;
