@@ -239,8 +239,10 @@ mod tests {
 
     fn pod(index: usize, ready: bool, deleting: bool) -> Arc<Pod> {
         let mut value = json!({
-            "metadata": {"name": format!("p{index}"), "namespace": "n", "uid": format!("u{index}"), "labels": {"app": "web"}},
-            "spec": {"nodeName": "w1", "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 8080}]}]},
+            "metadata": {"name": format!("p{index}"), "namespace": "n", "uid": format!("u{index}"),
+                "labels": {"app": "web"}},
+            "spec": {"nodeName": "w1", "containers": [{"name": "c", "ports": [{"name": "http",
+                "containerPort": 8080}]}]},
             "status": {"phase": "Running", "podIP": format!("10.0.{}.{}", index / 250, index % 250),
                 "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}
         });

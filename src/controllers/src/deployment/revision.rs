@@ -49,7 +49,8 @@ fn essence(template: &PodTemplateSpec) -> Value {
     value
 }
 
-/// What Go clients leave out, or write out, for the same thing. An empty object may be a choice (`emptyDir: {}`), and `false`
+/// What Go clients leave out, or write out, for the same thing. An empty object may be a choice (`emptyDir: {}`), and
+/// `false`
 /// may be one where unset is a third state; so those only count as nothing under the names where they are nothing.
 fn is_zero(key: &str, value: &Value) -> bool {
     const EMPTY_OBJECTS: [&str; 3] = ["resources", "metadata", "securityContext"];
@@ -104,7 +105,8 @@ pub(super) fn next_revision(old: &[ReplicaSet]) -> i64 {
     old.iter().map(revision).max().unwrap_or(0) + 1
 }
 
-/// What the new set's annotations should be: the deployment's own (change cause and all), the revision, and for a set that is being made
+/// What the new set's annotations should be: the deployment's own (change cause and all), the revision, and for a set
+/// that is being made
 /// the replica counts.
 pub(super) fn new_set_annotations(
     deployment: &Deployment,

@@ -59,7 +59,8 @@ fn address(pod: &Pod, family: &str) -> Option<String> {
     fitting.next().map(str::to_owned)
 }
 
-/// The service's ports as this pod has them. A named port that the pod lacks is left out. Without a pod only numbers are known.
+/// The service's ports as this pod has them. A named port that the pod lacks is left out. Without a pod only numbers
+/// are known.
 fn pod_ports(service_ports: &[ServicePort], pod: Option<&Pod>) -> Vec<EndpointPort> {
     let resolved = service_ports.iter().filter_map(|port| {
         let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());

@@ -190,7 +190,10 @@ mod tests {
     fn object(name: &str, owners: &[(&str, bool)], finalizers: &[&str], deleting: bool) -> Object {
         let owners: Vec<_> = owners
             .iter()
-            .map(|(uid, block)| json!({"apiVersion": "v1", "kind": "X", "name": uid, "uid": uid, "blockOwnerDeletion": block}))
+            .map(|(uid, block)| {
+                json!({"apiVersion": "v1", "kind": "X", "name": uid, "uid": uid,
+                "blockOwnerDeletion": block})
+            })
             .collect();
         let mut value = json!({"name": name, "namespace": "n", "ownerReferences": owners, "finalizers": finalizers});
         if deleting {

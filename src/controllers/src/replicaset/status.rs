@@ -82,7 +82,8 @@ mod tests {
     fn counts_and_failure() {
         let mut set: ReplicaSet = serde_json::from_value(json!({
             "metadata": {"generation": 3},
-            "spec": {"replicas": 3, "minReadySeconds": 10, "selector": {}, "template": {"metadata": {"labels": {"app": "web"}}}}
+            "spec": {"replicas": 3, "minReadySeconds": 10, "selector": {},
+                "template": {"metadata": {"labels": {"app": "web"}}}}
         }))
         .unwrap();
         let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
