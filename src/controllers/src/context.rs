@@ -105,14 +105,15 @@ fn trim_pod(pod: &mut Pod) {
             ..Default::default()
         });
         let sidecars = spec.init_containers.into_iter().flatten();
-        let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always")).map(
-            |container| k8s_openapi::api::core::v1::Container {
-                name: container.name,
-                ports: container.ports,
-                restart_policy: container.restart_policy,
-                ..Default::default()
-            },
-        );
+        let sidecars =
+            sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always")).map(|container| {
+                k8s_openapi::api::core::v1::Container {
+                    name: container.name,
+                    ports: container.ports,
+                    restart_policy: container.restart_policy,
+                    ..Default::default()
+                }
+            });
         let sidecars: Vec<_> = sidecars.collect();
         pod.spec = Some(k8s_openapi::api::core::v1::PodSpec {
             containers: containers.collect(),

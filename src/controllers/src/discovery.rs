@@ -18,7 +18,8 @@ impl Kind {
     }
 }
 
-/// A group that cannot be read is left out with a warning: one broken extension must not stop collection of everything else.
+/// A group that cannot be read is left out with a warning: one broken extension must not stop collection of everything
+/// else.
 pub(crate) async fn kinds(client: &Client) -> Result<Vec<Kind>> {
     let mut kinds = Vec::new();
     let core = client.list_core_api_resources("v1").await?;

@@ -95,9 +95,13 @@ impl Controller {
         self.write(&service, groups, existing).await
     }
 
-    async fn write(&self, service: &Service, groups: Vec<build::Group>, existing: Vec<Arc<EndpointSlice>>) -> Result<()> {
-        let api: Api<EndpointSlice> =
-            Api::namespaced(self.context.client.clone(), meta::namespace(&service.metadata));
+    async fn write(
+        &self,
+        service: &Service,
+        groups: Vec<build::Group>,
+        existing: Vec<Arc<EndpointSlice>>,
+    ) -> Result<()> {
+        let api: Api<EndpointSlice> = Api::namespaced(self.context.client.clone(), meta::namespace(&service.metadata));
         let plan = plan(service, groups, existing);
         for slice in &plan.create {
             match api.create(&PostParams::default(), slice).await.map_err(Error::from) {
@@ -132,7 +136,8 @@ struct Plan {
 /// The least writing that makes the slices say what `groups` say: an endpoint stays in the slice it is in.
 fn plan(service: &Service, groups: Vec<build::Group>, existing: Vec<Arc<EndpointSlice>>) -> Plan {
     let mut plan = Plan::default();
-    let mut unused: Vec<Arc<EndpointSlice>> = existing.into_iter().filter(|s| !meta::is_deleting(&s.metadata)).collect();
+    let mut unused: Vec<Arc<EndpointSlice>> =
+        existing.into_iter().filter(|s| !meta::is_deleting(&s.metadata)).collect();
     for group in groups {
         let (ports, family) = (group.ports, group.family);
         let (mine, rest): (Vec<_>, Vec<_>) = unused
@@ -157,7 +162,8 @@ fn place(
         let target = endpoint.target_ref.as_ref().and_then(|target| target.uid.clone()).unwrap_or_default();
         (endpoint.addresses.first().cloned().unwrap_or_default(), target)
     };
-    let mut wanted: BTreeMap<_, Endpoint> = endpoints.into_iter().map(|endpoint| (identity(&endpoint), endpoint)).collect();
+    let mut wanted: BTreeMap<_, Endpoint> =
+        endpoints.into_iter().map(|endpoint| (identity(&endpoint), endpoint)).collect();
     let mut contents: Vec<Vec<Endpoint>> = Vec::with_capacity(mine.len());
     for slice in &mine {
         let kept = slice.endpoints.iter().flatten().filter_map(|old| wanted.remove(&identity(old)));
@@ -233,8 +239,10 @@ mod tests {
 
     fn pod(index: usize, ready: bool, deleting: bool) -> Arc<Pod> {
         let mut value = json!({
-            "metadata": {"name": format!("p{index}"), "namespace": "n", "uid": format!("u{index}"), "labels": {"app": "web"}},
-            "spec": {"nodeName": "w1", "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 8080}]}]},
+            "metadata": {"name": format!("p{index}"), "namespace": "n", "uid": format!("u{index}"),
+                "labels": {"app": "web"}},
+            "spec": {"nodeName": "w1", "containers": [{"name": "c", "ports": [{"name": "http",
+                "containerPort": 8080}]}]},
             "status": {"phase": "Running", "podIP": format!("10.0.{}.{}", index / 250, index % 250),
                 "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}
         });
@@ -267,7 +275,10 @@ mod tests {
         let changed = plan(&service(), build::groups(&service(), &fewer, |_| None), existing);
         assert_eq!((changed.create.len(), changed.update.len(), changed.delete.len()), (0, 1, 0));
         let conditions = changed.update[0].endpoints.as_ref().unwrap()[0].conditions.as_ref().unwrap();
-        assert_eq!((conditions.ready, conditions.serving, conditions.terminating), (Some(false), Some(true), Some(true)));
+        assert_eq!(
+            (conditions.ready, conditions.serving, conditions.terminating),
+            (Some(false), Some(true), Some(true))
+        );
     }
 
     #[test]

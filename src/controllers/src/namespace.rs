@@ -112,8 +112,7 @@ impl Controller {
     }
 
     async fn try_delete_kind(&self, namespace: &str, kind: &Kind, remains: &mut Remains) -> Result<()> {
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.context.client.clone(), namespace, &kind.resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.context.client.clone(), namespace, &kind.resource);
         if api.list_metadata(&ListParams::default().limit(1)).await?.items.is_empty() {
             return Ok(());
         }

@@ -236,18 +236,15 @@ impl Controller {
         pods
     }
 
-    async fn write_status(
-        &self,
-        set: &ReplicaSet,
-        status: k8s_openapi::api::apps::v1::ReplicaSetStatus,
-    ) -> Result<()> {
+    async fn write_status(&self, set: &ReplicaSet, status: k8s_openapi::api::apps::v1::ReplicaSetStatus) -> Result<()> {
         if set.status.as_ref() == Some(&status) {
             return Ok(());
         }
         let mut changed = set.clone();
         changed.status = Some(status);
         let api: Api<ReplicaSet> = Api::namespaced(self.context.client.clone(), meta::namespace(&set.metadata));
-        match api.replace_status(meta::name(&set.metadata), &PostParams::default(), &changed).await.map_err(Error::from) {
+        match api.replace_status(meta::name(&set.metadata), &PostParams::default(), &changed).await.map_err(Error::from)
+        {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),

@@ -177,9 +177,10 @@ impl Cluster {
     fn with_reservations(&self, pod: &PodInfo) -> Vec<std::borrow::Cow<'_, NodeInfo>> {
         use std::borrow::Cow;
         let reserve = |node: &NodeInfo| {
-            let others = self.nominated.values().filter(|(name, other)| {
-                *name == node.name && other.uid != pod.uid && other.priority >= pod.priority
-            });
+            let others = self
+                .nominated
+                .values()
+                .filter(|(name, other)| *name == node.name && other.uid != pod.uid && other.priority >= pod.priority);
             others.map(|(_, other)| other.clone()).collect::<Vec<_>>()
         };
         let existing = self.nodes.values().filter(|node| node.exists);
@@ -203,8 +204,10 @@ mod tests {
     use serde_json::json;
 
     fn node(name: &str, cpu: &str) -> Node {
-        serde_json::from_value(json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": cpu, "memory": "4Gi"}}}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": cpu, "memory": "4Gi"}}}),
+        )
+        .unwrap()
     }
 
     fn pod(uid: &str, priority: i32, cpu: &str) -> Arc<PodInfo> {

@@ -32,7 +32,10 @@ pub(crate) enum Change {
     Namespace(String, BTreeMap<String, String>),
     NamespaceGone(String),
     /// A binding is done, or failed with this message. `gone`: the pod is.
-    Bound { uid: String, failure: Option<String> },
+    Bound {
+        uid: String,
+        failure: Option<String>,
+    },
 }
 
 /// How one kind of object becomes changes.

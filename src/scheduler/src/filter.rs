@@ -43,7 +43,8 @@ pub(crate) fn check(pod: &PodInfo, node: &NodeInfo, pairing: &Pairing) -> Result
 }
 
 fn check_schedulable(pod: &PodInfo, node: &NodeInfo) -> Result<(), Reasons> {
-    let taint = Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
+    let taint =
+        Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
     if node.unschedulable && !pod.tolerations.iter().any(|toleration| selector::tolerates(toleration, &taint)) {
         return Err(Reasons::fixed("node(s) were unschedulable"));
     }
@@ -215,15 +216,20 @@ mod tests {
         assert!(!ok(&pod(json!({"nodeSelector": {"disk": "hdd"}}))));
         assert!(ok(&affinity(json!([{"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["4"]}]}]))));
         assert!(!ok(&affinity(json!([{"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["8"]}]}]))));
-        assert!(ok(&affinity(json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["w1"]}]}]))));
-        assert!(!ok(&affinity(json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["w2"]}]}]))));
+        assert!(ok(&affinity(
+            json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["w1"]}]}])
+        )));
+        assert!(!ok(&affinity(
+            json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["w2"]}]}])
+        )));
         assert!(!ok(&affinity(json!([{}]))), "an empty term matches nothing");
     }
 
     #[test]
     fn resources_and_message() {
         let small = node("w1", json!({}), json!({}), json!({"cpu": "1", "memory": "1Gi", "pods": "1"}));
-        let hungry = pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "3", "memory": "2Gi"}}}]}));
+        let hungry =
+            pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "3", "memory": "2Gi"}}}]}));
         let failure = check(&hungry, &small, &Pairing::default()).unwrap_err();
         assert_eq!(failure.texts, ["Insufficient cpu", "Insufficient memory"]);
         assert!(!failure.preemptible, "it would not fit an empty node either");

@@ -135,7 +135,9 @@ impl PodInfo {
             priority: spec.priority.unwrap_or(0),
             created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
             started: status.and_then(|status| status.start_time.as_ref()).map(|time| time.0),
-            nominated_node: status.and_then(|status| status.nominated_node_name.clone()).filter(|name| !name.is_empty()),
+            nominated_node: status
+                .and_then(|status| status.nominated_node_name.clone())
+                .filter(|name| !name.is_empty()),
             scheduler: spec.scheduler_name.filter(|name| !name.is_empty()).unwrap_or_else(|| DEFAULT_SCHEDULER.into()),
             gated: spec.scheduling_gates.is_some_and(|gates| !gates.is_empty()),
             never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
@@ -327,7 +329,8 @@ mod tests {
     fn init_containers_count_by_their_peak_and_sidecars_always() {
         let mut sidecar = container("200m");
         sidecar["restartPolicy"] = json!("Always");
-        let plain = pod(json!({"containers": [container("100m"), container("100m")], "initContainers": [container("1")]}));
+        let plain =
+            pod(json!({"containers": [container("100m"), container("100m")], "initContainers": [container("1")]}));
         assert_eq!(plain.requests.cpu_milli, 1000);
         assert_eq!(plain.requests.extended["example.com/gpu"], 2);
         let with = pod(json!({"containers": [container("100m")], "initContainers": [sidecar, container("1")],
@@ -356,7 +359,8 @@ mod tests {
 
     #[test]
     fn host_ports_conflict_by_address_and_protocol() {
-        let port = |address: &str, protocol: &str, port| HostPort { address: address.into(), protocol: protocol.into(), port };
+        let port =
+            |address: &str, protocol: &str, port| HostPort { address: address.into(), protocol: protocol.into(), port };
         assert!(port("", "TCP", 80).conflicts(&port("10.0.0.1", "TCP", 80)));
         assert!(!port("10.0.0.2", "TCP", 80).conflicts(&port("10.0.0.1", "TCP", 80)));
         assert!(!port("", "UDP", 80).conflicts(&port("", "TCP", 80)));

@@ -67,10 +67,15 @@ impl Pairing {
         let mut this = Self { hard: Vec::new(), ..Self::default() };
         for constraint in &pod.spread {
             let spread = count_spread(pod, constraint, nodes.clone());
-            if constraint.when_unsatisfiable == "ScheduleAnyway" { this.soft.push(spread) } else { this.hard.push(spread) }
+            if constraint.when_unsatisfiable == "ScheduleAnyway" {
+                this.soft.push(spread)
+            } else {
+                this.hard.push(spread)
+            }
         }
         if pod.spread.is_empty() && pod.owner_uid.is_some() {
-            this.soft = [(HOSTNAME, 3), (ZONE, 5)].map(|(key, skew)| count_siblings(pod, key, skew, nodes.clone())).into();
+            this.soft =
+                [(HOSTNAME, 3), (ZONE, 5)].map(|(key, skew)| count_siblings(pod, key, skew, nodes.clone())).into();
             this.soft.retain(|spread| !spread.domains.counts.is_empty());
         }
         let count = |term: &PodAffinityTerm| count_term(pod, term, nodes.clone(), namespaces);
@@ -245,7 +250,8 @@ fn count_spread<'a>(
 
 /// Nodes that the pod could not use anyway make no domain.
 fn is_eligible(pod: &PodInfo, constraint: &TopologySpreadConstraint, node: &NodeInfo) -> bool {
-    let honours = |policy: &Option<String>, default: bool| policy.as_deref().map_or(default, |policy| policy == "Honor");
+    let honours =
+        |policy: &Option<String>, default: bool| policy.as_deref().map_or(default, |policy| policy == "Honor");
     if honours(&constraint.node_affinity_policy, true) && !filter::matches_node_affinity(pod, node) {
         return false;
     }
@@ -334,7 +340,8 @@ mod tests {
         let empty = [node("w1", "a", vec![])];
         assert_eq!(compute(&near("web"), &empty).check_affinity(&empty[0]), Ok(()));
         assert_eq!(compute(&near("db"), &empty).check_affinity(&empty[0]), Err(AFFINITY));
-        let nodes = [node("w1", "a", vec![pod("db", "db", json!({}))]), node("w2", "a", vec![]), node("w3", "b", vec![])];
+        let nodes =
+            [node("w1", "a", vec![pod("db", "db", json!({}))]), node("w2", "a", vec![]), node("w3", "b", vec![])];
         let pairing = compute(&near("db"), &nodes);
         assert_eq!(pairing.check_affinity(&nodes[1]), Ok(()), "same zone, other node");
         assert_eq!(pairing.check_affinity(&nodes[2]), Err(AFFINITY));

@@ -34,7 +34,8 @@ pub(crate) fn choose(
 
 /// Take all lesser pods away; if the pod fits then, give back as many as possible, the most important first.
 fn victims(pod: &PodInfo, node: &NodeInfo, all: &[&NodeInfo], namespaces: &Namespaces) -> Option<Vec<Arc<PodInfo>>> {
-    let mut lesser: Vec<Arc<PodInfo>> = node.pods.values().filter(|other| other.priority < pod.priority).cloned().collect();
+    let mut lesser: Vec<Arc<PodInfo>> =
+        node.pods.values().filter(|other| other.priority < pod.priority).cloned().collect();
     if lesser.is_empty() {
         return None;
     }

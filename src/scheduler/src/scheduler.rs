@@ -226,7 +226,8 @@ impl Scheduler {
 
     fn write_condition(&self, pod: &PodInfo, reason: &'static str, message: String, nominated: Option<String>) {
         let wanted = ("False".to_owned(), reason.to_owned(), message.clone());
-        if pod.scheduled_condition.as_ref() == Some(&wanted) && (nominated.is_none() || nominated == pod.nominated_node) {
+        if pod.scheduled_condition.as_ref() == Some(&wanted) && (nominated.is_none() || nominated == pod.nominated_node)
+        {
             return;
         }
         let mut condition = json!({"type": "PodScheduled", "status": "False", "reason": reason, "message": message});

@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn wishes_taints_and_images_decide() {
         let wish = json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution":
-            [{"weight": 50, "preference": {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["w2"]}]}}]}}});
+            [{"weight": 50, "preference": {"matchExpressions": [{"key": "disk", "operator": "In",
+                "values": ["w2"]}]}}]}}});
         assert_eq!(choose(&pod("p", wish), &[node("w1", json!({})), node("w2", json!({}))]), "w2");
         let avoid = json!({"taints": [{"key": "k", "effect": "PreferNoSchedule"}]});
         assert_eq!(choose(&pod("p", json!({})), &[node("w1", avoid), node("w2", json!({}))]), "w2");

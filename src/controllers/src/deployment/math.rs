@@ -79,9 +79,14 @@ pub(super) fn new_set_size(deployment: &Deployment, all_sets_total: i32, current
     current + (most - all_sets_total).min(desired(deployment) - current)
 }
 
-/// Sizes for the old sets while a rolling update goes on, in their order: first unhealthy replicas go, then healthy ones as
+/// Sizes for the old sets while a rolling update goes on, in their order: first unhealthy replicas go, then healthy
+/// ones as
 /// far as availability allows. `None` if nothing may be taken away.
-pub(super) fn old_set_sizes(deployment: &Deployment, new: Option<&ReplicaSet>, old: &[&ReplicaSet]) -> Option<Vec<i32>> {
+pub(super) fn old_set_sizes(
+    deployment: &Deployment,
+    new: Option<&ReplicaSet>,
+    old: &[&ReplicaSet],
+) -> Option<Vec<i32>> {
     let old_total = total(old.iter().copied(), size);
     if old_total == 0 {
         return None;
@@ -110,7 +115,8 @@ pub(super) fn old_set_sizes(deployment: &Deployment, new: Option<&ReplicaSet>, o
     Some(sizes)
 }
 
-/// Sizes after the deployment itself was scaled in the middle of a rollout: each active set gets its share. The largest set (the newest
+/// Sizes after the deployment itself was scaled in the middle of a rollout: each active set gets its share. The
+/// largest set (the newest
 /// of equals when growing, the oldest when shrinking) takes what rounding leaves over. Order of `active` is kept.
 pub(super) fn proportional_sizes(deployment: &Deployment, active: &[&ReplicaSet]) -> Vec<i32> {
     let current = total(active.iter().copied(), size);
@@ -185,7 +191,8 @@ mod tests {
         serde_json::from_value(json!({
             "metadata": {"name": "web"},
             "spec": {"replicas": replicas, "selector": {}, "template": {},
-                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}}
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge,
+                    "maxUnavailable": unavailable}}}
         }))
         .unwrap()
     }

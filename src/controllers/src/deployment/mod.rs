@@ -122,11 +122,7 @@ impl Controller {
             let status = status::counts(&view.deployment, view.new.as_ref(), &view.old, Timestamp::now());
             return self.write_status(&mut view, status).await;
         }
-        if math::is_rolling(&view.deployment) {
-            self.roll(&mut view).await
-        } else {
-            self.recreate(&mut view).await
-        }
+        if math::is_rolling(&view.deployment) { self.roll(&mut view).await } else { self.recreate(&mut view).await }
     }
 
     fn split(&self, deployment: Deployment, mut sets: Vec<ReplicaSet>) -> View {

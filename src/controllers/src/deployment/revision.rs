@@ -49,12 +49,27 @@ fn essence(template: &PodTemplateSpec) -> Value {
     value
 }
 
+/// What Go clients leave out, or write out, for the same thing. An empty object may be a choice (`emptyDir: {}`), and
+/// `false`
+/// may be one where unset is a third state; so those only count as nothing under the names where they are nothing.
+fn is_zero(key: &str, value: &Value) -> bool {
+    const EMPTY_OBJECTS: [&str; 3] = ["resources", "metadata", "securityContext"];
+    const FALSE_BOOLEANS: [&str; 7] = ["hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty", "readOnly"];
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Object(map) => map.is_empty() && EMPTY_OBJECTS.contains(&key),
+        Value::Bool(flag) => !flag && FALSE_BOOLEANS.contains(&key),
+        Value::Number(_) => false,
+    }
+}
+
 fn prune(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.values_mut().for_each(prune);
-            // An empty object may be a choice (emptyDir: {}), an empty list or string never is.
-            map.retain(|_, value| !value.is_null() && value != &Value::Array(Vec::new()));
+            map.retain(|key, value| !is_zero(key, value));
             let sorted: BTreeMap<String, Value> = std::mem::take(map).into_iter().collect();
             map.extend(sorted);
         }
@@ -90,7 +105,8 @@ pub(super) fn next_revision(old: &[ReplicaSet]) -> i64 {
     old.iter().map(revision).max().unwrap_or(0) + 1
 }
 
-/// What the new set's annotations should be: the deployment's own (change cause and all), the revision, and for a set that is being made
+/// What the new set's annotations should be: the deployment's own (change cause and all), the revision, and for a set
+/// that is being made
 /// the replica counts.
 pub(super) fn new_set_annotations(
     deployment: &Deployment,
@@ -164,6 +180,7 @@ mod tests {
     fn empty_lists_do_not_make_a_difference() {
         let mut left = template("a", None);
         left.spec.as_mut().unwrap().volumes = Some(Vec::new());
+        left.spec.as_mut().unwrap().containers[0].resources = Some(Default::default());
         assert!(same_template(&left, &template("a", Some("x"))));
         assert!(!same_template(&left, &template("b", None)));
     }

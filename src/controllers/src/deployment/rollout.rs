@@ -38,9 +38,8 @@ impl Controller {
     /// Pods of old sets that still run, or are still ending.
     fn old_pods_remain(&self, view: &View) -> bool {
         let namespace = meta::namespace(&view.deployment.metadata);
-        let of_old_set = |pod: &Pod| {
-            view.old.iter().any(|set| meta::is_controlled_by(&pod.metadata, meta::uid(&set.metadata)))
-        };
+        let of_old_set =
+            |pod: &Pod| view.old.iter().any(|set| meta::is_controlled_by(&pod.metadata, meta::uid(&set.metadata)));
         self.context.pods.in_namespace(namespace).iter().any(|pod| of_old_set(pod) && !meta::pod_is_terminal(pod))
     }
 
@@ -65,7 +64,10 @@ impl Controller {
             let message = format!("Created new replica set {:?}", meta::name(&created.metadata));
             let now = Timestamp::now();
             let mut changed = view.deployment.status.clone().unwrap_or_default();
-            status::set(&mut changed, status::condition(status::PROGRESSING, "True", "NewReplicaSetCreated", message, now));
+            status::set(
+                &mut changed,
+                status::condition(status::PROGRESSING, "True", "NewReplicaSetCreated", message, now),
+            );
             self.write_status(view, changed).await?;
         }
         view.new = Some(created);
@@ -92,7 +94,8 @@ impl Controller {
         if error.is_namespace_terminating() {
             return Ok(());
         }
-        let message = format!("Failed to create new replica set {:?}: {}", meta::name(&wanted.metadata), error.message());
+        let message =
+            format!("Failed to create new replica set {:?}: {}", meta::name(&wanted.metadata), error.message());
         let subject = Subject::of(&view.deployment);
         self.recorder.event(subject, EventKind::Warning, "ReplicaSetCreateError", message.clone());
         if status::deadline(&view.deployment).is_some() {

@@ -59,7 +59,8 @@ fn address(pod: &Pod, family: &str) -> Option<String> {
     fitting.next().map(str::to_owned)
 }
 
-/// The service's ports as this pod has them. A named port that the pod lacks is left out. Without a pod only numbers are known.
+/// The service's ports as this pod has them. A named port that the pod lacks is left out. Without a pod only numbers
+/// are known.
 fn pod_ports(service_ports: &[ServicePort], pod: Option<&Pod>) -> Vec<EndpointPort> {
     let resolved = service_ports.iter().filter_map(|port| {
         let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
@@ -83,9 +84,8 @@ fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
     let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let mut ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
-    let found = ports.find(|port| {
-        port.name.as_deref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol
-    })?;
+    let found = ports
+        .find(|port| port.name.as_deref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol)?;
     Some(found.container_port)
 }
 

@@ -32,11 +32,7 @@ impl Object {
     pub(super) fn new(kind: usize, meta: &ObjectMeta) -> Self {
         let has = |finalizer: &str| meta.finalizers.iter().flatten().any(|present| present == finalizer);
         Self {
-            place: Place {
-                kind,
-                namespace: meta::namespace(meta).to_owned(),
-                name: meta::name(meta).to_owned(),
-            },
+            place: Place { kind, namespace: meta::namespace(meta).to_owned(), name: meta::name(meta).to_owned() },
             owners: meta.owner_references.clone().unwrap_or_default(),
             deleting: meta::is_deleting(meta),
             foreground: has(FOREGROUND),
@@ -85,7 +81,8 @@ impl Graph {
         if object.needs_work() || object.owners.iter().any(unsettled) {
             work.push(uid.to_owned());
         }
-        let starts_waiting = object.waits_for_dependents() && !before.as_ref().is_some_and(Object::waits_for_dependents);
+        let starts_waiting =
+            object.waits_for_dependents() && !before.as_ref().is_some_and(Object::waits_for_dependents);
         if starts_waiting {
             work.extend(self.dependents_of(uid));
         }
@@ -193,7 +190,10 @@ mod tests {
     fn object(name: &str, owners: &[(&str, bool)], finalizers: &[&str], deleting: bool) -> Object {
         let owners: Vec<_> = owners
             .iter()
-            .map(|(uid, block)| json!({"apiVersion": "v1", "kind": "X", "name": uid, "uid": uid, "blockOwnerDeletion": block}))
+            .map(|(uid, block)| {
+                json!({"apiVersion": "v1", "kind": "X", "name": uid, "uid": uid,
+                "blockOwnerDeletion": block})
+            })
             .collect();
         let mut value = json!({"name": name, "namespace": "n", "ownerReferences": owners, "finalizers": finalizers});
         if deleting {

@@ -142,7 +142,12 @@ impl Collector {
                 }
             }
         };
-        tracing::debug!(kind = kind.resource.kind, namespace = object.place.namespace, name = object.place.name, "collected");
+        tracing::debug!(
+            kind = kind.resource.kind,
+            namespace = object.place.namespace,
+            name = object.place.name,
+            "collected"
+        );
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: live.resource_version };
         let how = DeleteParams {
             propagation_policy: Some(policy),
@@ -167,7 +172,11 @@ impl Collector {
         }
         let found = find_kind(&self.shared.watched.lock(), &owner.api_version, &owner.kind);
         let Some(kind) = found else {
-            tracing::debug!(kind = owner.kind, version = owner.api_version, "owner of an unknown kind: nobody can tell");
+            tracing::debug!(
+                kind = owner.kind,
+                version = owner.api_version,
+                "owner of an unknown kind: nobody can tell"
+            );
             return Ok(OwnerState::Solid);
         };
         if kind.namespaced && !dependent.namespaced {

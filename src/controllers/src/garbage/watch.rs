@@ -73,8 +73,7 @@ impl Collector {
     }
 
     fn follow(&self, index: usize, kind: &Kind, synced: watch::Sender<bool>, mut shutdown: Shutdown) -> AbortHandle {
-        let api: Api<PartialObjectMeta<DynamicObject>> =
-            Api::all_with(self.context.client.clone(), &kind.resource);
+        let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(self.context.client.clone(), &kind.resource);
         let shared = Arc::clone(&self.shared);
         let plural = kind.resource.plural.clone();
         let task = tokio::spawn(async move {

@@ -61,7 +61,8 @@ impl Controller {
             let tainted = nodes.get_named("", meta::node_name(pod)).is_some_and(|node| !no_execute(&node).is_empty());
             let same_place = old.is_some_and(|old| {
                 meta::node_name(old) == meta::node_name(pod)
-                    && old.spec.as_ref().map(|spec| &spec.tolerations) == pod.spec.as_ref().map(|spec| &spec.tolerations)
+                    && old.spec.as_ref().map(|spec| &spec.tolerations)
+                        == pod.spec.as_ref().map(|spec| &spec.tolerations)
             });
             if tainted && !same_place {
                 queue.add(key);
@@ -122,7 +123,8 @@ impl Controller {
             "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": meta::now(),
         }]}});
-        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await.map_err(Error::from) {
+        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await.map_err(Error::from)
+        {
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),

@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 
 use super::taints;
 use crate::context::{Context, NODE_LEASE_NAMESPACE};
-use crate::runtime::{
-    Error, EventKind, Queue, Recorder, Result, Shutdown, Subject, Tasks, meta, run_workers,
-};
+use crate::runtime::{Error, EventKind, Queue, Recorder, Result, Shutdown, Subject, Tasks, meta, run_workers};
 
 const WORKERS: usize = 2;
 const WATCHED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
@@ -47,7 +45,9 @@ impl Controller {
         context.nodes.on_change(move |old, new| controller.node_changed(old, new));
         let controller = this.clone();
         context.leases.on_change(move |_, new| {
-            let Some(lease) = new.filter(|lease| meta::namespace(&lease.metadata) == NODE_LEASE_NAMESPACE) else { return };
+            let Some(lease) = new.filter(|lease| meta::namespace(&lease.metadata) == NODE_LEASE_NAMESPACE) else {
+                return;
+            };
             let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
             controller.hear(meta::name(&lease.metadata), |heard| {
                 let is_new = heard.lease != renewed;

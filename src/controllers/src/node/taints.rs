@@ -165,7 +165,9 @@ mod tests {
         };
         let unreachable = [taint(UNREACHABLE, 10)];
         assert_eq!(leave_at(&unreachable, &[], at(20)), Some(at(20)), "not tolerated: at once");
-        let five = tolerations(json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]));
+        let five = tolerations(
+            json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]),
+        );
         assert_eq!(leave_at(&unreachable, &five, at(12)), Some(at(15)));
         let forever = tolerations(json!([{"operator": "Exists"}]));
         assert_eq!(leave_at(&unreachable, &forever, at(12)), None);

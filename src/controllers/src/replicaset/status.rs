@@ -28,12 +28,16 @@ pub(super) fn calculate(
     let template = template.unwrap_or_default();
     let labelled = |pod: &&Arc<Pod>| template.iter().all(|(key, value)| meta::label(&pod.metadata, key) == Some(value));
     let min_ready_s = spec.min_ready_seconds.unwrap_or(0);
-    let is_available = |pod: &&Arc<Pod>| meta::time_to_available(pod, min_ready_s, now).is_some_and(|wait| wait.is_zero());
+    let is_available =
+        |pod: &&Arc<Pod>| meta::time_to_available(pod, min_ready_s, now).is_some_and(|wait| wait.is_zero());
     let is_terminating = |pod: &&Arc<Pod>| meta::is_deleting(&pod.metadata) && !meta::pod_is_terminal(pod);
     let mut conditions = set.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
     match failure {
         Some((reason, message)) => {
-            if !conditions.iter().any(|condition| condition.type_ == FAILURE && condition.reason.as_deref() == Some(reason)) {
+            if !conditions
+                .iter()
+                .any(|condition| condition.type_ == FAILURE && condition.reason.as_deref() == Some(reason))
+            {
                 conditions.retain(|condition| condition.type_ != FAILURE);
                 conditions.push(ReplicaSetCondition {
                     type_: FAILURE.into(),
@@ -64,7 +68,8 @@ mod tests {
     use serde_json::json;
 
     fn pod(ready_since: Option<&str>) -> Arc<Pod> {
-        let conditions = ready_since.map(|since| json!([{"type": "Ready", "status": "True", "lastTransitionTime": since}]));
+        let conditions =
+            ready_since.map(|since| json!([{"type": "Ready", "status": "True", "lastTransitionTime": since}]));
         Arc::new(
             serde_json::from_value(json!({
                 "metadata": {"labels": {"app": "web"}}, "status": {"phase": "Running", "conditions": conditions}
@@ -77,7 +82,8 @@ mod tests {
     fn counts_and_failure() {
         let mut set: ReplicaSet = serde_json::from_value(json!({
             "metadata": {"generation": 3},
-            "spec": {"replicas": 3, "minReadySeconds": 10, "selector": {}, "template": {"metadata": {"labels": {"app": "web"}}}}
+            "spec": {"replicas": 3, "minReadySeconds": 10, "selector": {},
+                "template": {"metadata": {"labels": {"app": "web"}}}}
         }))
         .unwrap();
         let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();

@@ -81,9 +81,7 @@ where
 {
     let api: Api<O> = Api::namespaced(client.clone(), meta::namespace(owner.meta()));
     let live = api.get_opt(meta::name(owner.meta())).await?;
-    Ok(live.is_some_and(|live| {
-        meta::uid(live.meta()) == meta::uid(owner.meta()) && !meta::is_deleting(live.meta())
-    }))
+    Ok(live.is_some_and(|live| meta::uid(live.meta()) == meta::uid(owner.meta()) && !meta::is_deleting(live.meta())))
 }
 
 async fn adopt<O, K>(

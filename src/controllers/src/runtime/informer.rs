@@ -99,7 +99,11 @@ where
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
         let store = self.shared.store.read();
         let from = ObjectKey::new(namespace, "");
-        store.range(from..).take_while(|(key, _)| key.namespace == namespace).map(|(_, object)| object.clone()).collect()
+        store
+            .range(from..)
+            .take_while(|(key, _)| key.namespace == namespace)
+            .map(|(_, object)| object.clone())
+            .collect()
     }
 
     pub fn has_synced(&self) -> bool {
