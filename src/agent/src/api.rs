@@ -91,8 +91,10 @@ impl ApiAccess {
         }
         let key_path = host.path(&configuration.pki.certificate_authority_key);
         let key_pem = fs_err::read_to_string(key_path).map_err(|error| no_control_plane(&error.to_string()))?;
-        let (certificate_pem, tls) = administrator(&authority_pem, &key_pem).map_err(|error| no_control_plane(&error))?;
-        let certificate = CertificateFacts::read(&certificate_pem).map_err(|error| no_control_plane(&error.to_string()))?;
+        let (certificate_pem, tls) =
+            administrator(&authority_pem, &key_pem).map_err(|error| no_control_plane(&error))?;
+        let certificate =
+            CertificateFacts::read(&certificate_pem).map_err(|error| no_control_plane(&error.to_string()))?;
         self.identity = Some(Identity { authority_pem, certificate, tls: tls.clone() });
         Ok(tls)
     }

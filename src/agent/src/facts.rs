@@ -19,7 +19,8 @@ const UNITS: &[&str] = &["naru-control-plane.service", "naru-node.service", "con
 /// Programs whose version matters, with the argument that shows it.
 const PROGRAMS: &[(&str, &str)] = &[("containerd", "--version"), ("runc", "--version"), ("nft", "--version")];
 /// Interfaces whose addresses are the cluster's own and not the host's.
-const INNER_INTERFACES: &[&str] = &["lo", "cni", "naru", "veth", "docker", "virbr", "cali", "flannel", "cilium", "kube-"];
+const INNER_INTERFACES: &[&str] =
+    &["lo", "cni", "naru", "veth", "docker", "virbr", "cali", "flannel", "cilium", "kube-"];
 /// systemd-resolved hides the real servers behind this one.
 const STUB_RESOLVER: &str = "127.0.0.53";
 

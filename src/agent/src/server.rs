@@ -63,7 +63,8 @@ where
 async fn send(writer: &mut (impl AsyncWrite + Unpin), response: &Response) -> Result<(), FrameError> {
     let mut json = encode(response);
     if json.len() > frame::MAX_FRAME_BYTES {
-        json = encode(&failed(FailureKind::Permanent, format!("the answer has {} bytes, too many to send", json.len())));
+        json =
+            encode(&failed(FailureKind::Permanent, format!("the answer has {} bytes, too many to send", json.len())));
     }
     frame::write(writer, &json).await
 }

@@ -1,10 +1,9 @@
 //! Client and server over an in-memory stream.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::time::Duration;
 
-use naru_agent::{
-    ApiRequest, Client, ClientError, FailureKind, Host, Request, Response, Stop, gather_facts, serve,
-};
+use naru_agent::{ApiRequest, Client, ClientError, FailureKind, Host, Request, Response, Stop, gather_facts, serve};
 use naru_resources::{Content, Resource};
 use sha2::{Digest, Sha256};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};

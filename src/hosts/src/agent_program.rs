@@ -47,10 +47,8 @@ impl AgentProgram {
     /// Makes sure that the host has the program and answers the command that starts it.
     pub(crate) async fn install(&self, session: &Session, deadlines: &Deadlines) -> Result<String, HostError> {
         let target = format!("{}/{}", self.directory, self.sha256);
-        let script = format!(
-            "test -x {0} && there=yes || there=no; echo {PROBE_MARK} $(uname -m) $there",
-            quoted(&target)
-        );
+        let script =
+            format!("test -x {0} && there=yes || there=no; echo {PROBE_MARK} $(uname -m) $there", quoted(&target));
         let probe = session.exec(&self.as_root(session, &script), PROBE_DEADLINE).await?;
         if self.probe(session, &probe)? {
             return Ok(self.command(session, &target));

@@ -90,11 +90,8 @@ impl Connection {
 
     /// Sends a file as the artifact of this hash; `sent` hears how many bytes have gone out so far.
     pub async fn upload(&self, sha256: &str, path: &Path, sent: &(dyn Fn(u64) + Sync)) -> Result<(), HostError> {
-        let program = |source| HostError::Program {
-            host: self.inner.name.clone(),
-            path: path.display().to_string(),
-            source,
-        };
+        let program =
+            |source| HostError::Program { host: self.inner.name.clone(), path: path.display().to_string(), source };
         let file = tokio::fs::File::open(path).await.map_err(program)?;
         let size_bytes = file.metadata().await.map_err(program)?.len();
         let mut client = self.inner.client.lock().await;
@@ -165,7 +162,10 @@ mod tests {
             async move { connection.call(Request::MissingArtifacts { sha256: vec!["0".repeat(64)] }).await }
         };
         let (one, two) = tokio::join!(ask(), ask());
-        assert!(matches!(one, Ok(Response::MissingArtifacts { .. })) && matches!(two, Ok(Response::MissingArtifacts { .. })));
+        assert!(
+            matches!(one, Ok(Response::MissingArtifacts { .. }))
+                && matches!(two, Ok(Response::MissingArtifacts { .. }))
+        );
         let refused = connection.call(Request::MissingArtifacts { sha256: vec!["../x".to_owned()] }).await.unwrap_err();
         assert!(refused.to_string().starts_with("here: "), "{refused}");
         assert!(connection.is_usable().await);

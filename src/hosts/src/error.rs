@@ -40,7 +40,11 @@ pub enum HostError {
     #[error("{host}: `{text}` is neither a public key nor a SHA256 fingerprint")]
     PinnedKey { host: String, text: String },
     #[error("{host}: known hosts cannot be read or written")]
-    KnownHosts { host: String, #[source] source: io::Error },
+    KnownHosts {
+        host: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("{host}: the key {path} cannot be used")]
     Identity { host: String, path: String, reason: String },
     #[error("{host}: {user} is not let in")]
@@ -54,9 +58,18 @@ pub enum HostError {
     #[error("{host} has a {found} processor, but the agent at hand is for {program}")]
     Architecture { host: String, found: String, program: String },
     #[error("{host}: the agent program {path} cannot be read")]
-    Program { host: String, path: String, #[source] source: io::Error },
+    Program {
+        host: String,
+        path: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("{host}: the agent does not answer")]
-    Client { host: String, #[source] source: ClientError },
+    Client {
+        host: String,
+        #[source]
+        source: ClientError,
+    },
     #[error("{host}: {}", .failure.message)]
     Failed { host: String, failure: Failure },
 }
@@ -108,7 +121,9 @@ impl HostError {
                 let tried = if tried.is_empty() { "nothing to try".to_owned() } else { tried.join("\n") };
                 format!("{tried}\nthe host offers: {methods}")
             }
-            Self::NotRoot { output, .. } | Self::Command { output, .. } | Self::NoisyShell { output, .. } => output.clone(),
+            Self::NotRoot { output, .. } | Self::Command { output, .. } | Self::NoisyShell { output, .. } => {
+                output.clone()
+            }
             Self::Failed { failure, .. } => failure.detail.clone().unwrap_or_default(),
             Self::Client { source, .. } => chain(source),
             Self::KnownHosts { source, .. } | Self::Program { source, .. } => source.to_string(),
@@ -122,23 +137,29 @@ impl HostError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Resolve { .. } => "check the name, or give the IP address".to_owned(),
-            Self::Unreachable { .. } => "is the machine on, is sshd running there, does a firewall drop the port?".to_owned(),
+            Self::Unreachable { .. } => {
+                "is the machine on, is sshd running there, does a firewall drop the port?".to_owned()
+            }
             Self::Handshake { .. } => {
-                "an ed25519 or ECDSA host key and current algorithms are needed (`ssh-keygen -A` on the host)".to_owned()
+                "an ed25519 or ECDSA host key and current algorithms are needed (`ssh-keygen -A` on the host)"
+                    .to_owned()
             }
             Self::HostKeyUnknown { key, .. } => format!(
                 "compare the fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host, then write \
                  `hostKey: {key}` into the inventory, or pass --accept-new-host-keys"
             ),
             Self::HostKeyChanged { .. } => {
-                "was the machine reinstalled? If not, somebody may be in between. If so, remove the recorded key".to_owned()
+                "was the machine reinstalled? If not, somebody may be in between. If so, remove the recorded key"
+                    .to_owned()
             }
             Self::PinnedKey { .. } => "copy the line of /etc/ssh/ssh_host_ed25519_key.pub".to_owned(),
             Self::Identity { .. } => {
                 "ed25519 and ECDSA keys without a passphrase can be read; others through ssh-agent".to_owned()
             }
             Self::Authentication { user, .. } => {
-                format!("put your public key into ~{user}/.ssh/authorized_keys on the host, or name another key or user")
+                format!(
+                    "put your public key into ~{user}/.ssh/authorized_keys on the host, or name another key or user"
+                )
             }
             Self::NotRoot { user, .. } => format!("let {user} use sudo without a password, or log in as root"),
             Self::NoisyShell { .. } => "remove what prints from its .bashrc or .profile".to_owned(),

@@ -99,7 +99,8 @@ impl Judge {
         let mut recorded = Vec::new();
         let digest = key.fingerprint(HashAlg::Sha256).to_string();
         for pin in pins {
-            let pinned = pinned_digest(pin).ok_or_else(|| HostError::PinnedKey { host: host.clone(), text: pin.clone() })?;
+            let pinned =
+                pinned_digest(pin).ok_or_else(|| HostError::PinnedKey { host: host.clone(), text: pin.clone() })?;
             if pinned == digest {
                 return Ok(());
             }

@@ -78,7 +78,7 @@ impl KnownHosts {
             return Verdict::Revoked { place: revoked.place.clone() };
         }
         let recorded: Vec<&Entry> = self.of(host, port, Marker::None).collect();
-        if recorded.iter().any(|entry| same(entry)) {
+        if recorded.iter().any(same) {
             return Verdict::Known;
         }
         // A key of another kind counts as changed too: we asked for the recorded kinds first.
@@ -171,7 +171,8 @@ impl Names {
             Self::Patterns(patterns) => {
                 let refused = patterns.iter().filter_map(|pattern| pattern.strip_prefix('!'));
                 let mut allowed = patterns.iter().filter(|pattern| !pattern.starts_with('!'));
-                !refused.into_iter().any(|pattern| covers(pattern, name)) && allowed.any(|pattern| covers(pattern, name))
+                !refused.into_iter().any(|pattern| covers(pattern, name))
+                    && allowed.any(|pattern| covers(pattern, name))
             }
         }
     }

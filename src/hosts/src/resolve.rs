@@ -16,7 +16,8 @@ pub(crate) async fn addresses(host: &HostAddress) -> Result<Vec<IpAddr>, HostErr
         address: host.address.clone(),
         reason: crate::error::chain(error),
     };
-    let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build()).map_err(|error| failed(&error))?;
+    let resolver =
+        TokioResolver::builder_tokio().and_then(|builder| builder.build()).map_err(|error| failed(&error))?;
     let found = resolver.lookup_ip(host.address.as_str()).await.map_err(|error| failed(&error))?;
     Ok(found.iter().collect())
 }

@@ -206,7 +206,7 @@ fn accepted(result: &AuthResult, methods: &mut String) -> bool {
     match result {
         AuthResult::Success => true,
         AuthResult::Failure { remaining_methods, .. } => {
-            let names: Vec<String> = remaining_methods.iter().map(|method| String::from(method)).collect();
+            let names: Vec<String> = remaining_methods.iter().map(String::from).collect();
             *methods = names.join(", ");
             false
         }

@@ -1,4 +1,5 @@
 //! A round trip over OpenSSH's own sshd on the loopback address, with keys of its own.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests; a skipped test says so")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -134,9 +135,11 @@ async fn the_agent_is_uploaded_once_and_works() {
     let missing = connection.call(Request::MissingArtifacts { sha256: vec![sha256] }).await.unwrap();
     assert_eq!(missing, Response::MissingArtifacts { sha256: Vec::new() });
     connection.call(Request::Lock { owner: "first".to_owned() }).await.unwrap();
-    let uploaded = fs_err::metadata(server.at("var/lib/naru/artifacts").join(&program.sha256)).unwrap().modified().unwrap();
+    let uploaded =
+        fs_err::metadata(server.at("var/lib/naru/artifacts").join(&program.sha256)).unwrap().modified().unwrap();
     let second = open().await;
-    let again = fs_err::metadata(server.at("var/lib/naru/artifacts").join(&program.sha256)).unwrap().modified().unwrap();
+    let again =
+        fs_err::metadata(server.at("var/lib/naru/artifacts").join(&program.sha256)).unwrap().modified().unwrap();
     assert_eq!(uploaded, again, "uploaded once");
     let refused = second.call(Request::Lock { owner: "second".to_owned() }).await.unwrap_err();
     assert!(refused.to_string().contains("first"), "{refused}");
@@ -197,11 +200,8 @@ async fn a_wrong_key_and_a_closed_port_are_told_apart() {
 async fn keys_of_an_ssh_agent_are_offered() {
     let Some(server) = Server::start(&["ed25519"]) else { return };
     let socket = server.at("agent.sock");
-    let mut agent = Command::new("ssh-agent")
-        .args(["-D", "-a", &socket.to_string_lossy()])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut agent =
+        Command::new("ssh-agent").args(["-D", "-a", &socket.to_string_lossy()]).stdout(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
     while !socket.exists() && started.elapsed() < Duration::from_secs(10) {
         std::thread::sleep(Duration::from_millis(10));

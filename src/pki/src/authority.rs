@@ -106,7 +106,8 @@ impl Authority {
 
     /// Signs the public key of a request into a certificate that says what `profile` says.
     pub fn sign(&self, signing_request_pem: &str, profile: &Profile) -> Result<String, PkiError> {
-        let request = CertificateSigningRequestParams::from_pem(signing_request_pem).map_err(PkiError::SigningRequest)?;
+        let request =
+            CertificateSigningRequestParams::from_pem(signing_request_pem).map_err(PkiError::SigningRequest)?;
         self.certify(&request.public_key, profile)
     }
 

@@ -33,8 +33,12 @@ pub struct CertificateFacts {
 impl CertificateFacts {
     /// Reads the first certificate of a PEM text.
     pub fn read(pem: &str) -> Result<Self, PkiError> {
-        let block = pem_block(pem)?;
-        let certificate = parse(&block.contents)?;
+        Self::from_der(&pem_block(pem)?.contents)
+    }
+
+    /// Reads a certificate as it comes over TLS.
+    pub fn from_der(der: &[u8]) -> Result<Self, PkiError> {
+        let certificate = parse(der)?;
         let (alternative_names, purposes) = extensions(&certificate)?;
         Ok(Self {
             common_name: first(certificate.subject().iter_common_name()),
@@ -46,9 +50,9 @@ impl CertificateFacts {
             serial: certificate.raw_serial_as_string(),
             not_before: timestamp(certificate.validity().not_before.timestamp())?,
             not_after: timestamp(certificate.validity().not_after.timestamp())?,
-            fingerprint: fingerprint(&block.contents),
+            fingerprint: fingerprint(der),
             public_key: certificate.public_key().subject_public_key.data.to_vec(),
-            der: block.contents,
+            der: der.to_vec(),
         })
     }
 
@@ -159,9 +163,7 @@ fn text(attribute: &x509_parser::x509::AttributeTypeAndValue<'_>) -> Option<Stri
     attribute.as_str().ok().map(str::to_owned)
 }
 
-fn first<'a>(
-    mut attributes: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>,
-) -> String {
+fn first<'a>(mut attributes: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>) -> String {
     attributes.next().and_then(text).unwrap_or_default()
 }
 

@@ -54,7 +54,8 @@ pub(crate) struct Staged {
 
 impl Staged {
     pub(crate) fn create(path: &Path, mode: u32) -> Result<Self, ResourceError> {
-        let folder = path.parent().ok_or_else(|| ResourceError::refused(format!("{} is no file name", path.display()), ""))?;
+        let folder =
+            path.parent().ok_or_else(|| ResourceError::refused(format!("{} is no file name", path.display()), ""))?;
         fs::create_dir_all(folder)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         for attempt in 0..NAME_ATTEMPTS {

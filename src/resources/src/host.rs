@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Searched in this order; SSH gives a bare PATH without the `sbin` folders.
-const PROGRAM_FOLDERS: &[&str] =
-    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const PROGRAM_FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// A host, seen through its root folder. Tests use another root and their own programs.
 #[derive(Debug, Clone)]

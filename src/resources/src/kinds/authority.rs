@@ -17,10 +17,11 @@ pub(crate) struct AuthorityFiles<'a> {
 }
 
 impl AuthorityFiles<'_> {
-    fn files(&self, host: &Host) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), ResourceError> {
+    /// Certificate and key, as far as they are there.
+    fn files(&self, host: &Host) -> Result<[Option<Vec<u8>>; 2], ResourceError> {
         let certificate = atomic::read(&host.path(&self.authority.certificate_path))?;
         let key = atomic::read(&host.path(&self.authority.key_path))?;
-        Ok((certificate, key))
+        Ok([certificate, key])
     }
 
     fn verify(&self, certificate: &[u8], key: &[u8]) -> Result<(), ResourceError> {
@@ -44,13 +45,13 @@ impl Kind for AuthorityFiles<'_> {
     fn check(&self, host: &Host, _pending: &Pending) -> Result<Option<Change>, ResourceError> {
         let Authority { certificate_path, key_path, common_name, .. } = self.authority;
         match self.files(host)? {
-            (None, None) => Ok(Some(change(format!("make the certificate authority `{common_name}`")))),
-            (None, Some(_)) => Ok(Some(change(format!("make {certificate_path} for the key that is there")))),
-            (Some(_), None) => Err(ResourceError::refused(
+            [None, None] => Ok(Some(change(format!("make the certificate authority `{common_name}`")))),
+            [None, Some(_)] => Ok(Some(change(format!("make {certificate_path} for the key that is there")))),
+            [Some(_), None] => Err(ResourceError::refused(
                 format!("{certificate_path} is there, but its key {key_path} is not"),
                 "restore the key from a backup; a new authority would cut off every node",
             )),
-            (Some(certificate), Some(key)) => {
+            [Some(certificate), Some(key)] => {
                 self.verify(&certificate, &key)?;
                 let mode = atomic::mode(&host.path(key_path))?.unwrap_or_default();
                 Ok((mode != KEY_MODE).then(|| change(format!("chmod {KEY_MODE:04o} {key_path} (was {mode:04o})"))))
@@ -61,7 +62,7 @@ impl Kind for AuthorityFiles<'_> {
     fn apply(&self, host: &Host) -> Result<(), ResourceError> {
         use std::os::unix::fs::PermissionsExt;
         let key_path = host.path(&self.authority.key_path);
-        let (certificate, key) = self.files(host)?;
+        let [certificate, key] = self.files(host)?;
         if certificate.is_some() {
             return Ok(fs::set_permissions(&key_path, std::fs::Permissions::from_mode(KEY_MODE))?);
         }
@@ -72,11 +73,7 @@ impl Kind for AuthorityFiles<'_> {
         let made = naru_pki::Authority::with_key(&self.authority.common_name, self.authority.days, key)?;
         // The key first: a certificate without its key is the one state that cannot be repaired.
         atomic::write(&key_path, KEY_MODE, made.key().to_pem().as_bytes())?;
-        atomic::write(
-            &host.path(&self.authority.certificate_path),
-            CERTIFICATE_MODE,
-            made.certificate_pem().as_bytes(),
-        )
+        atomic::write(&host.path(&self.authority.certificate_path), CERTIFICATE_MODE, made.certificate_pem().as_bytes())
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {

@@ -69,7 +69,8 @@ impl Kind for CertificateFiles<'_> {
     fn check(&self, host: &Host, _pending: &Pending) -> Result<Option<Change>, ResourceError> {
         if let Some(reason) = self.reason(host)? {
             let path = &self.certificate.certificate_path;
-            let verb = if reason == "there is none" { format!("issue {path}") } else { format!("renew {path}: {reason}") };
+            let verb =
+                if reason == "there is none" { format!("issue {path}") } else { format!("renew {path}: {reason}") };
             return Ok(Some(change(verb)));
         }
         let mode = atomic::mode(&host.path(&self.certificate.key_path))?;
@@ -166,8 +167,7 @@ pub fn install_certificate(
             "",
         ));
     }
-    for (path, pem) in
-        [(&certificate.authority_path, authority_pem), (&certificate.certificate_path, certificate_pem)]
+    for (path, pem) in [(&certificate.authority_path, authority_pem), (&certificate.certificate_path, certificate_pem)]
     {
         let path = host.path(path);
         // An untouched file keeps its time, and the units that read it keep running.

@@ -24,7 +24,8 @@ impl Kind for Directory<'_> {
             )),
             Ok(metadata) => {
                 let mode = metadata.permissions().mode() & atomic::PERMISSION_BITS;
-                Ok((mode != self.mode).then(|| change(format!("chmod {:04o} {} (was {mode:04o})", self.mode, self.path))))
+                Ok((mode != self.mode)
+                    .then(|| change(format!("chmod {:04o} {} (was {mode:04o})", self.mode, self.path))))
             }
             Err(_) => Ok(Some(change(format!("create {}/", self.path.trim_end_matches('/'))))),
         }

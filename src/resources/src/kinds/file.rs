@@ -63,9 +63,7 @@ impl Kind for File<'_> {
         Ok(match self.compare(host)? {
             Found::Same => None,
             Found::Absent => Some(Change { diff: self.diff(None), ..change(format!("create {}", self.path)) }),
-            Found::Link => {
-                Some(Change { diff: self.diff(None), ..change(format!("replace the link {}", self.path)) })
-            }
+            Found::Link => Some(Change { diff: self.diff(None), ..change(format!("replace the link {}", self.path)) }),
             Found::Mode(mode) => Some(change(format!("chmod {:04o} {} (was {mode:04o})", self.mode, self.path))),
             Found::Different(old) => {
                 Some(Change { diff: self.diff(Some(&old)), ..change(format!("update {}", self.path)) })

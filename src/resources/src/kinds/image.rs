@@ -116,7 +116,9 @@ fn digest(host: &Host, reference: &str) -> Result<Option<String>, ResourceError>
 /// From a table with the columns REF TYPE DIGEST …
 fn digest_in(table: &str, reference: &str) -> Option<String> {
     let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    row.into_iter().find(|row| row.first() == Some(&reference)).and_then(|row| row.get(2).map(|digest| (*digest).to_owned()))
+    row.into_iter()
+        .find(|row| row.first() == Some(&reference))
+        .and_then(|row| row.get(2).map(|digest| (*digest).to_owned()))
 }
 
 fn note_path(host: &Host, reference: &str) -> PathBuf {

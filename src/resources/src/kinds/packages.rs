@@ -138,11 +138,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         script(folder.path(), "dpkg-query", "printf 'runc\\tinstalled\\n'; exit 1");
-        script(folder.path(), "apt-get", &format!(
-            "echo \"$*\" >> {log}; case \"$*\" in *install*) grep -q update {log} || \
+        script(
+            folder.path(),
+            "apt-get",
+            &format!(
+                "echo \"$*\" >> {log}; case \"$*\" in *install*) grep -q update {log} || \
              {{ echo 'E: Unable to locate package nftables' >&2; exit 100; }};; esac",
-            log = log.display()
-        ));
+                log = log.display()
+            ),
+        );
         let host = Host::below(folder.path(), vec![folder.path().to_owned(), "/usr/bin".into(), "/bin".into()]);
         fs::create_dir_all(host.path("/var/lib/apt/lists")).unwrap();
         fs::File::create(host.path("/var/lib/apt/lists/mirror_dists_trixie_main_binary-amd64_Packages")).unwrap();

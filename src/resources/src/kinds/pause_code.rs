@@ -12,20 +12,20 @@ global_asm!(
     ".balign 16",
     ".global naru_pause_begin",
     "naru_pause_begin:",
-    "mov eax, 13",                // rt_sigaction(SIGCHLD, {SIG_IGN}, NULL, 8)
+    "mov eax, 13", // rt_sigaction(SIGCHLD, {SIG_IGN}, NULL, 8)
     "mov edi, 17",
     "lea rsi, [rip + 4f]",
     "xor edx, edx",
     "mov r10d, 8",
     "syscall",
-    "mov eax, 14",                // rt_sigprocmask(SIG_BLOCK, {SIGINT, SIGTERM}, NULL, 8)
+    "mov eax, 14", // rt_sigprocmask(SIG_BLOCK, {SIGINT, SIGTERM}, NULL, 8)
     "xor edi, edi",
     "lea rsi, [rip + 5f]",
     "xor edx, edx",
     "mov r10d, 8",
     "syscall",
     "3:",
-    "mov eax, 128",               // rt_sigtimedwait({SIGINT, SIGTERM}, NULL, NULL, 8)
+    "mov eax, 128", // rt_sigtimedwait({SIGINT, SIGTERM}, NULL, NULL, 8)
     "lea rdi, [rip + 5f]",
     "xor esi, esi",
     "xor edx, edx",
@@ -33,12 +33,12 @@ global_asm!(
     "syscall",
     "test eax, eax",
     "js 3b",
-    "mov eax, 231",               // exit_group(0)
+    "mov eax, 231", // exit_group(0)
     "xor edi, edi",
     "syscall",
     ".balign 8",
-    "4: .quad 1, 0, 0, 0",        // SIG_IGN, no flags, no restorer, empty mask
-    "5: .quad 0x4002",            // 1 << (2 - 1) | 1 << (15 - 1)
+    "4: .quad 1, 0, 0, 0", // SIG_IGN, no flags, no restorer, empty mask
+    "5: .quad 0x4002",     // 1 << (2 - 1) | 1 << (15 - 1)
     ".global naru_pause_end",
     "naru_pause_end:",
     ".popsection",
@@ -50,32 +50,32 @@ global_asm!(
     ".balign 16",
     ".global naru_pause_begin",
     "naru_pause_begin:",
-    "mov x8, #134",               // rt_sigaction(SIGCHLD, {SIG_IGN}, NULL, 8)
+    "mov x8, #134", // rt_sigaction(SIGCHLD, {SIG_IGN}, NULL, 8)
     "mov x0, #17",
     "adr x1, 4f",
     "mov x2, #0",
     "mov x3, #8",
     "svc #0",
-    "mov x8, #135",               // rt_sigprocmask(SIG_BLOCK, {SIGINT, SIGTERM}, NULL, 8)
+    "mov x8, #135", // rt_sigprocmask(SIG_BLOCK, {SIGINT, SIGTERM}, NULL, 8)
     "mov x0, #0",
     "adr x1, 5f",
     "mov x2, #0",
     "mov x3, #8",
     "svc #0",
     "3:",
-    "mov x8, #137",               // rt_sigtimedwait({SIGINT, SIGTERM}, NULL, NULL, 8)
+    "mov x8, #137", // rt_sigtimedwait({SIGINT, SIGTERM}, NULL, NULL, 8)
     "adr x0, 5f",
     "mov x1, #0",
     "mov x2, #0",
     "mov x3, #8",
     "svc #0",
     "tbnz x0, #63, 3b",
-    "mov x8, #94",                // exit_group(0)
+    "mov x8, #94", // exit_group(0)
     "mov x0, #0",
     "svc #0",
     ".balign 8",
-    "4: .quad 1, 0, 0, 0",        // SIG_IGN, no flags, no restorer, empty mask
-    "5: .quad 0x4002",            // 1 << (2 - 1) | 1 << (15 - 1)
+    "4: .quad 1, 0, 0, 0", // SIG_IGN, no flags, no restorer, empty mask
+    "5: .quad 0x4002",     // 1 << (2 - 1) | 1 << (15 - 1)
     ".global naru_pause_end",
     "naru_pause_end:",
     ".popsection",

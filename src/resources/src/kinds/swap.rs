@@ -25,8 +25,11 @@ impl Kind for Swap {
         if active.is_empty() && without == fstab {
             return Ok(None);
         }
-        let summary =
-            if active.is_empty() { "turn swap off at boot".to_owned() } else { format!("turn swap off: {}", active.join(" ")) };
+        let summary = if active.is_empty() {
+            "turn swap off at boot".to_owned()
+        } else {
+            format!("turn swap off: {}", active.join(" "))
+        };
         Ok(Some(Change { diff: text_diff::unified(FSTAB, Some(fstab.as_bytes()), &without), ..change(summary) }))
     }
 

@@ -47,9 +47,7 @@ impl Kind for Sysctl<'_> {
     fn check(&self, host: &Host, _pending: &Pending) -> Result<Option<Change>, ResourceError> {
         let wanted = normalized(self.value);
         Ok(match self.current(host) {
-            Some(current) if current != wanted => {
-                Some(change(format!("set {} = {wanted} (was {current})", self.key)))
-            }
+            Some(current) if current != wanted => Some(change(format!("set {} = {wanted} (was {current})", self.key))),
             None => Some(change(format!("set {} = {wanted}", self.key))),
             Some(_) if !self.is_kept(host)? => Some(change(format!("keep {} = {wanted} at boot", self.key))),
             Some(_) => None,

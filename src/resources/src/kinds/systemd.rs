@@ -110,8 +110,7 @@ pub(crate) fn systemctl(host: &Host, arguments: &[&str]) -> Result<(), ResourceE
 pub(crate) fn run(host: &Host, verb: &str, unit: &str) -> Result<(), ResourceError> {
     // A unit that failed too often refuses to start until its counter is reset.
     let _ = systemctl(host, &["reset-failed", "--", unit]);
-    let outcome =
-        Program::new(host, "systemctl").arguments([verb, "--", unit]).deadline(START_DEADLINE).output()?;
+    let outcome = Program::new(host, "systemctl").arguments([verb, "--", unit]).deadline(START_DEADLINE).output()?;
     let state = state(host, unit)?;
     if outcome.success && state.is_active() {
         return Ok(());
@@ -135,9 +134,8 @@ pub fn unit_states(host: &Host, units: &[&str]) -> Vec<(String, String)> {
 }
 
 fn unit_state(block: &str) -> Option<(String, String)> {
-    let value = |name: &str| {
-        block.lines().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
-    };
+    let value =
+        |name: &str| block.lines().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')));
     if value("LoadState")? == "not-found" {
         return None;
     }

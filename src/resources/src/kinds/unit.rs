@@ -157,7 +157,8 @@ impl Kind for Unit<'_> {
             systemd::reload(host)?;
         }
         // After a reload the answer may be another one: a unit without an install section cannot be enabled.
-        let enabled = if steps.write.is_some() { systemd::state(host, self.name)?.is_enabled() } else { state.is_enabled() };
+        let enabled =
+            if steps.write.is_some() { systemd::state(host, self.name)?.is_enabled() } else { state.is_enabled() };
         match enabled {
             Some(false) if self.enabled => systemd::systemctl(host, &["enable", "--quiet", "--", self.name])?,
             Some(true) if !self.enabled => systemd::systemctl(host, &["disable", "--quiet", "--", self.name])?,
