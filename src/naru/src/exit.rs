@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use naru_execute::{ExecuteError, JournalError, StepError};
+use naru_execute::{ExecuteError, JournalError};
 use naru_inventory::InvalidInventory;
 use naru_observe::{AgentError, Problem};
 use naru_plan::Colour;
@@ -64,11 +64,6 @@ impl Failure {
     pub(crate) fn problem(host: &str, problem: &Problem) -> Self {
         let primary = format!("{host}: {}", problem.primary);
         Self { detail: problem.detail.clone(), hint: problem.hint.clone(), ..Self::ours(primary) }
-    }
-
-    pub(crate) fn step(step: &str, error: &StepError) -> Self {
-        let primary = format!("{step}: {}", error.primary);
-        Self { detail: error.detail.clone(), hint: error.hint.clone(), ..Self::ours(primary) }
     }
 
     pub(crate) fn render(&self, colour: Colour) -> String {

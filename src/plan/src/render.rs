@@ -59,7 +59,9 @@ fn render_step(text: &mut String, step: &Step, colour: Colour) {
             _ => "33",
         };
         let _ = writeln!(text, "    {} {}", paint(&symbol.to_string(), code, colour), change.summary);
-        for line in change.diff.iter().flat_map(|diff| diff.lines()).take(MAX_DIFF_LINES) {
+        // A file that is not there yet differs in every line; its name says enough.
+        let diff = change.diff.as_deref().filter(|diff| !diff.starts_with("--- /dev/null"));
+        for line in diff.iter().flat_map(|diff| diff.lines()).take(MAX_DIFF_LINES) {
             let code = match line.bytes().next() {
                 Some(b'+') => "32",
                 Some(b'-') => "31",
@@ -67,7 +69,7 @@ fn render_step(text: &mut String, step: &Step, colour: Colour) {
             };
             let _ = writeln!(text, "        {}", paint(line, code, colour));
         }
-        let hidden = change.diff.as_ref().map_or(0, |diff| diff.lines().count().saturating_sub(MAX_DIFF_LINES));
+        let hidden = diff.map_or(0, |diff| diff.lines().count().saturating_sub(MAX_DIFF_LINES));
         if hidden > 0 {
             let _ = writeln!(text, "        … {hidden} more lines (see a saved plan: -o plan.json)");
         }

@@ -199,16 +199,14 @@ pub(crate) fn summary(outcome: &Outcome) {
     let finish = outcome.finish;
     let mut text = format!("\n{} done in {}", finish.succeeded, seconds(finish.elapsed_ms));
     if finish.failed > 0 {
-        text += &format!(", {} FAILED", finish.failed);
+        let failed: Vec<&str> = outcome.failed.iter().map(|(step, _)| step.as_str()).collect();
+        text += &format!(", {} FAILED: {}", finish.failed, failed.join(", "));
     }
     if finish.skipped > 0 {
         text += &format!(", {} not done: {}", finish.skipped, outcome.skipped.join(", "));
     }
     text += ".\n";
     tell(&text);
-    for (step, error) in &outcome.failed {
-        tell(&Failure::step(step, error).render(naru_plan::Colour::Never));
-    }
     if !outcome.is_success() {
         tell("Run the same command again to go on from here.\n");
     }

@@ -1,5 +1,5 @@
-//! One host's agent. Two connections, opened when first needed: one for changes, which may take minutes and holds the
-//! lock, one for questions, which must not wait behind them.
+//! One host's agent. Three connections, each opened when first needed: one for changes, which may take minutes and holds
+//! the lock, one for uploads beside them, one for questions, which must wait for neither.
 
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use super::way::Way;
 pub(super) struct RemoteAgent {
     way: Way,
     changes: Mutex<Link>,
+    uploads: Mutex<Link>,
     questions: Mutex<Link>,
 }
 
@@ -26,7 +27,7 @@ struct Link {
 
 impl RemoteAgent {
     pub(super) fn new(way: Way) -> Self {
-        Self { way, changes: Mutex::default(), questions: Mutex::default() }
+        Self { way, changes: Mutex::default(), uploads: Mutex::default(), questions: Mutex::default() }
     }
 
     /// Opens the connection for questions, so that a host that cannot be reached is known at once.
@@ -37,7 +38,7 @@ impl RemoteAgent {
 
     /// Closes the connections that nobody uses; the next call opens new ones. One in use finds out by itself.
     pub(super) fn reset(&self) {
-        for link in [&self.changes, &self.questions] {
+        for link in [&self.changes, &self.uploads, &self.questions] {
             if let Ok(mut link) = link.try_lock() {
                 link.connection = None;
             }
@@ -46,7 +47,7 @@ impl RemoteAgent {
 
     fn link(&self, request: &Request) -> &Mutex<Link> {
         match request {
-            Request::Apply { .. } | Request::Upload { .. } | Request::Lock { .. } => &self.changes,
+            Request::Apply { .. } | Request::Lock { .. } => &self.changes,
             _ => &self.questions,
         }
     }
@@ -87,7 +88,7 @@ impl RemoteAgent {
     }
 
     async fn send(&self, sha256: &str, path: &Path, sent: &(dyn Fn(u64) + Sync)) -> Result<(), HostError> {
-        let mut link = self.changes.lock().await;
+        let mut link = self.uploads.lock().await;
         self.connection(&mut link).await?.upload(sha256, path, sent).await
     }
 }
