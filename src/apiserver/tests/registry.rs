@@ -152,7 +152,8 @@ fn pod(name: &str) -> Value {
 
 fn deployment(name: &str) -> Value {
     let template = json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
-    json!({"metadata": {"name": name}, "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "x"}}, "template": template}})
+    let selector = json!({"matchLabels": {"app": "x"}});
+    json!({"metadata": {"name": name}, "spec": {"replicas": 2, "selector": selector, "template": template}})
 }
 
 #[tokio::test]
@@ -249,7 +250,8 @@ async fn pods_are_bound_once_and_deleted_with_grace() {
     assert_eq!(api.get(&format!("{PODS}/early")).await.0, 404, "nobody runs it, so nobody has to confirm");
 
     api.post(PODS, pod("p")).await;
-    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}});
+    let node = json!({"kind": "Node", "name": "n1"});
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": node});
     assert_eq!(api.post(&format!("{PODS}/p/binding"), binding.clone()).await.0, 201);
     assert_eq!(api.post(&format!("{PODS}/p/binding"), binding).await.0, 409);
     let (_, bound) = api.get(&format!("{PODS}/p")).await;

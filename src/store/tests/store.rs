@@ -180,7 +180,8 @@ proptest! {
                 match step {
                     Step::Put(number) => {
                         let key = format!("ns/{number}");
-                        let condition = now.get(&key).map_or(Condition::Absent, |revision| Condition::Revision(*revision));
+                        let present = now.get(&key).copied();
+                        let condition = present.map_or(Condition::Absent, Condition::Revision);
                         let entry = store.write(put("pods", &key, condition, "x")).await.unwrap();
                         now.insert(key, entry.revision);
                     }

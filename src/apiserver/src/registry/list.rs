@@ -208,7 +208,8 @@ fn respond(objects: &Objects, row: &'static Resource, page: Page, output: Output
             table_output::partial_metadata_list(&items, metadata)
         }
         Form::Plain => {
-            json!({"kind": format!("{}List", row.kind), "apiVersion": row.api_version(), "metadata": metadata, "items": items})
+            let kind = format!("{}List", row.kind);
+            json!({"kind": kind, "apiVersion": row.api_version(), "metadata": metadata, "items": items})
         }
     };
     view::value_response(&value, StatusCode::OK, output)

@@ -110,7 +110,8 @@ fn initial_events(query: &Query) -> Result<Option<bool>, ApiError> {
     match (query.has("sendInitialEvents"), rule) {
         (false, "") => Ok(None),
         (false, _) => invalid(
-            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch \
+             unless sendInitialEvents is provided",
         ),
         (true, "NotOlderThan") => Ok(Some(query.flag("sendInitialEvents"))),
         (true, _) => invalid(
