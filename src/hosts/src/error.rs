@@ -145,8 +145,8 @@ impl HostError {
                     .to_owned()
             }
             Self::HostKeyUnknown { key, .. } => format!(
-                "compare the fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host, then write \
-                 `hostKey: {key}` into the inventory, or pass --accept-new-host-keys"
+                "compare the fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host, then \
+                 write `hostKey: {key}` into the inventory, or pass --accept-new-host-keys"
             ),
             Self::HostKeyChanged { .. } => {
                 "was the machine reinstalled? If not, somebody may be in between. If so, remove the recorded key"

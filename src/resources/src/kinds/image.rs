@@ -181,7 +181,8 @@ mod tests {
         let host = Host::below(folder.path(), vec![folder.path().to_owned(), "/usr/bin".into(), "/bin".into()]);
         let body = format!(
             "case \"$*\" in *import*) touch {0}/there; echo \"$*\" >> {0}/log;; \
-             *list*) echo 'REF TYPE DIGEST'; test -e {0}/there && echo 'docker.io/library/web:1 t sha256:ab';; esac; true",
+             *list*) echo 'REF TYPE DIGEST'; test -e {0}/there && echo 'docker.io/library/web:1 t sha256:ab';; \
+             esac; true",
             folder.path().display()
         );
         script(folder.path(), "ctr", &body);
