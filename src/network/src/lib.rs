@@ -63,8 +63,9 @@ pub async fn run(config: Config, client: Client, mut shutdown: Receiver<bool>) -
     let mut parts = JoinSet::new();
     parts.spawn(dns::run(config.clone(), watched.subscribe()));
     parts.spawn(proxy::run(config.clone(), watched.subscribe()));
-    parts.spawn(routes::run(config.clone(), netlink.clone(), watched.subscribe()));
-    parts.spawn(cni::run(config, netlink, watched.subscribe()));
+    // Each its own socket: the kernel refuses a second dump on a socket that has one under way.
+    parts.spawn(cni::run(config.clone(), netlink::Netlink::open()?, watched.subscribe()));
+    parts.spawn(routes::run(config, netlink, watched.subscribe()));
     tokio::select! {
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
         Some(ended) = parts.join_next() => ended.unwrap_or(Ok(())),

@@ -15,7 +15,6 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(155);
 const EEXIST: i32 = -17;
 const LOOPBACK_INDEX: u32 = 1;
 
-#[derive(Clone)]
 pub(crate) struct Netlink {
     handle: Handle,
 }

@@ -25,18 +25,28 @@ pub(crate) struct Watched {
     pub(crate) slices: Store<EndpointSlice>,
     pub(crate) nodes: Store<Node>,
     changed: watch::Receiver<u64>,
+    filled: watch::Receiver<bool>,
 }
 
 impl Watched {
     pub(crate) fn start(client: &Client) -> Self {
         let (signal, changed) = watch::channel(0);
         let signal = Arc::new(signal);
-        Self {
-            services: follow(Api::all(client.clone()), Arc::clone(&signal)),
-            slices: follow(Api::all(client.clone()), Arc::clone(&signal)),
-            nodes: follow(Api::all(client.clone()), signal),
-            changed,
-        }
+        let (fill, filled) = watch::channel(false);
+        let services: Store<Service> = follow(Api::all(client.clone()), Arc::clone(&signal));
+        let slices: Store<EndpointSlice> = follow(Api::all(client.clone()), Arc::clone(&signal));
+        let nodes: Store<Node> = follow(Api::all(client.clone()), signal);
+        let watched = Self { services, slices, nodes, changed, filled };
+        // One task waits for the stores: of several that wait for the same one, it wakes only the last.
+        let waiting = watched.clone();
+        tokio::spawn(async move {
+            // The writers live as long as the process, so waiting cannot fail.
+            let _ = waiting.services.wait_until_ready().await;
+            let _ = waiting.slices.wait_until_ready().await;
+            let _ = waiting.nodes.wait_until_ready().await;
+            fill.send_replace(true);
+        });
+        watched
     }
 
     pub(crate) fn subscribe(&self) -> Self {
@@ -45,10 +55,9 @@ impl Watched {
 
     /// Waits until all caches are filled for the first time.
     pub(crate) async fn ready(&self) {
-        // The writers live as long as the process, so waiting cannot fail.
-        let _ = self.services.wait_until_ready().await;
-        let _ = self.slices.wait_until_ready().await;
-        let _ = self.nodes.wait_until_ready().await;
+        if self.filled.clone().wait_for(|filled| *filled).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits for the next change and a moment longer, for those that come with it.
