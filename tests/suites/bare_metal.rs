@@ -39,9 +39,8 @@ fn init(context: &Context) -> Result<()> {
     }
     let hosts: Vec<String> = context.hosts()?.iter().map(|host| format!("root@{}", host.address)).collect();
     let key = context.machines.key_path(&context.name).display().to_string();
-    let known_hosts = context.machines.known_hosts(&context.name).display().to_string();
     let mut arguments = vec!["init", "--provider", "ssh", "--name", &context.name, "-f", "cluster.yaml"];
-    arguments.extend(["--ssh-key", &key, "--known-hosts", &known_hosts]);
+    arguments.extend(["--key", &key, "--accept-new-host-keys"]);
     for host in &hosts {
         arguments.extend(["--host", host]);
     }
