@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use naru_e2e::{Context, say, wait_until};
-use naru_machines::Provider;
 use serde_json::Value;
 
 use crate::Case;

@@ -93,7 +93,7 @@ fn writing(context: &Context) -> Result<()> {
     follow(context)?;
 
     in_namespace(&["delete", "deployment/box", "--cascade=foreground", "--timeout=60s"])?;
-    let left = context.get(&["-n", NAMESPACE, "replicasets,pods"])?;
+    let left = context.get(&["-n", NAMESPACE, "replicasets,pods", "-l", "app=box"])?;
     ensure!(left["items"].as_array().is_some_and(Vec::is_empty), "left after the foreground deletion: {left}");
     context.kubectl(&["delete", "namespace", NAMESPACE, "--timeout=60s"])?;
     Ok(())

@@ -37,13 +37,10 @@ pub(crate) fn nodes_of(pods: &Value) -> Vec<String> {
     alive.map(|pod| pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// Runs a script in the container of a pod, by the runtime of its host.
+/// Runs a script in the container of a pod.
 fn inside(context: &Context, pod: &Value, script: &str) -> Result<String> {
-    let node = pod["spec"]["nodeName"].as_str().context("the pod has no node")?;
-    let container = pod["status"]["containerStatuses"][0]["containerID"].as_str().context("no container")?;
-    let id = container.trim_start_matches("containerd://");
-    let quoted = script.replace('\'', "'\\''");
-    context.on(node, &format!("ctr -n k8s.io tasks exec --exec-id e2e$$ {id} /bin/sh -c '{quoted}'"))
+    let name = pod["metadata"]["name"].as_str().context("a pod without a name")?;
+    context.kubectl(&["exec", name, "--", "/bin/sh", "-c", script])
 }
 
 fn a_web_pod(context: &Context) -> Result<Value> {
@@ -55,7 +52,7 @@ fn look_inside(context: &Context) -> Result<()> {
     let pod = a_web_pod(context)?;
     let greeting = inside(context, &pod, "busybox cat /etc/web/greeting")?;
     ensure!(greeting.trim() == "hello from naru", "the mounted ConfigMap says {greeting:?}");
-    let variables = inside(context, &pod, "busybox tr '\\0' '\\n' < /proc/1/environ")?;
+    let variables = inside(context, &pod, "busybox env")?;
     ensure!(variables.contains("TOKEN=s3cret"), "the Secret is not in the environment:\n{variables}");
     ensure!(variables.contains("KUBERNETES_SERVICE_HOST=10.96.0.1"), "no service links:\n{variables}");
     let token = inside(context, &pod, "busybox cat /var/run/secrets/kubernetes.io/serviceaccount/token")?;
