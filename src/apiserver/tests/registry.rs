@@ -1,5 +1,7 @@
 //! The registry through the whole handler chain, in-process, with everything allowed.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Writes the CNI configuration once the node's pod network is known; its presence is what makes the runtime, and so
-//! the node, ready. The reference plugins do the work: ptp, host-local, portmap. `ptp` rather than `bridge`, so that every
-//! packet of a pod is routed and passes the service rules, also between two pods of one host; on a bridge the answers
-//! would go past them wherever the kernel has no br_netfilter.
+//! the node, ready. The reference plugins do the work: ptp, host-local, portmap. `ptp` rather than `bridge`, so that
+//! every packet of a pod is routed and passes the service rules, also between two pods of one host; on a bridge the
+//! answers would go past them wherever the kernel has no br_netfilter.
 
 use fs_err::tokio as fs;
 use serde_json::{Value, json};

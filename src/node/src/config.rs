@@ -41,11 +41,15 @@ pub(crate) struct NodeConfiguration {
     pub dns_service_ip: IpAddr,
     #[serde(rename = "podCIDR")]
     pub pod_cidr: String,
+    /// The service rules follow the Services themselves.
     #[serde(rename = "serviceCIDR")]
+    #[expect(dead_code, reason = "part of the file's format, which knows no other fields; nothing here needs it yet")]
     pub service_cidr: String,
     #[serde(default = "default_runtime")]
     pub runtime_endpoint: PathBuf,
+    /// The runtime has it from its own configuration.
     #[serde(default = "default_pause_image")]
+    #[expect(dead_code, reason = "part of the file's format, which knows no other fields; nothing here needs it yet")]
     pub pause_image: String,
     /// Beyond the defaults only where several nodes share one host: tests.
     #[serde(default)]

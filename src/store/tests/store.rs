@@ -1,5 +1,7 @@
 //! The store against a model, under a crash, and as watchers see it.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Each admission step against a small cluster in memory: what it adds, what it refuses.
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Tokens bound, expired and forged; certificates as users; impersonation asked for part by part.
+
 use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -157,12 +159,16 @@ fn discovery_documents_describe_the_key() {
     assert_eq!(document["issuer"], ISSUER);
 }
 
-/// Made by `openssl req -x509 -subj "/O=system:masters/O=ops/CN=naru:admin" -days 36500`.
+/// Within the validity of `admin-test.pem`, whatever the clock of the machine says.
+const CERTIFICATE_VALID_AT_UNIX_S: i64 = 1_800_000_000;
+
+/// A certificate only, no key beside it; made by
+/// `openssl req -x509 -subj "/O=system:masters/O=ops/CN=naru:admin" -days 36500`.
 #[test]
 fn certificates_name_users() {
     let body = include_str!("admin-test.pem").split("-----").nth(2).unwrap().split_whitespace().collect::<String>();
     let der = STANDARD.decode(body).unwrap();
-    let found = user_of_certificate(&der, jiff::Timestamp::now().as_second()).unwrap().unwrap();
+    let found = user_of_certificate(&der, CERTIFICATE_VALID_AT_UNIX_S).unwrap().unwrap();
     assert_eq!(
         (found.username.as_str(), found.groups.as_slice()),
         ("naru:admin", &["system:masters".to_owned(), "ops".to_owned()][..])

@@ -1,3 +1,5 @@
+//! Rules, bindings and aggregation over objects in memory; the reader and the users other tests share.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

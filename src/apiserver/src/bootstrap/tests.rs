@@ -1,3 +1,5 @@
+//! First objects: a second run changes nothing, what users did stays, the policy gives no more than needed.
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;

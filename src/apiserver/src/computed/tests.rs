@@ -1,3 +1,5 @@
+//! Reviews and token requests over objects in memory: for others, for oneself, for nodes.
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};

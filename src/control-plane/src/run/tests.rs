@@ -1,3 +1,5 @@
+//! The whole control plane in one process, asked as its own clients ask it.
+
 use std::path::PathBuf;
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;

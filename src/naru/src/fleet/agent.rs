@@ -1,5 +1,5 @@
-//! One host's agent. Three connections, each opened when first needed: one for changes, which may take minutes and holds
-//! the lock, one for uploads beside them, one for questions, which must wait for neither.
+//! One host's agent. Three connections, each opened when first needed: one for changes, which may take minutes and
+//! holds the lock, one for uploads beside them, one for questions, which must wait for neither.
 
 use std::path::Path;
 
