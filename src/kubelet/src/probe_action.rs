@@ -263,6 +263,8 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    const TIMEOUT: Duration = Duration::from_secs(20);
+
     async fn answer_once(status: &'static str) -> u16 {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -285,10 +287,10 @@ mod tests {
             let port = answer_once(status).await;
             let get = HTTPGetAction { port: IntOrString::Int(i32::from(port)), ..Default::default() };
             let action = Action { http: Some(&get), ..Default::default() };
-            assert_eq!(target.attempt(action, Duration::from_secs(2)).await.is_ok(), good, "{status}");
+            assert_eq!(target.attempt(action, TIMEOUT).await.is_ok(), good, "{status}");
         }
         let tcp = TCPSocketAction { port: IntOrString::Int(1), host: None };
         let action = Action { tcp: Some(&tcp), ..Default::default() };
-        assert!(target.attempt(action, Duration::from_secs(2)).await.is_err());
+        assert!(target.attempt(action, TIMEOUT).await.is_err());
     }
 }

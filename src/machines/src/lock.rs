@@ -89,8 +89,8 @@ mod tests {
         let path = folder.path().join("lock");
         let lock = Lock::take(&path).unwrap();
         let mut sleep = std::process::Command::new("sleep");
-        let mut child = sleep.arg("0.4").stdin(lock.share().unwrap()).spawn().unwrap();
         let start = Instant::now();
+        let mut child = sleep.arg("0.4").stdin(lock.share().unwrap()).spawn().unwrap();
         drop((lock, sleep));
         Lock::take(&path).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(300));

@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(order, ["c", "a", "b"]);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn parked_pods_wake_by_change_but_not_before_their_back_off() {
         let mut queue = Queue::default();
         queue.put(pod("a", 0));

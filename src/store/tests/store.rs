@@ -7,11 +7,13 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use naru_store::{Change, Condition, Draft, EmbeddedStore, Index, Indexer, Options, Store, StoreError, Write};
 use proptest::prelude::*;
 
+/// Longer than any machine under load takes.
+const DEADLINE: Duration = Duration::from_secs(60);
 const CRASH_DIRECTORY: &str = "NARU_STORE_TEST_CRASH_DIRECTORY";
 
 fn indexer() -> Indexer {
@@ -20,6 +22,13 @@ fn indexer() -> Indexer {
 
 fn open(path: &Path) -> EmbeddedStore {
     EmbeddedStore::open(&Options::new(path), &indexer()).unwrap()
+}
+
+async fn wait_until(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() && started.elapsed() < DEADLINE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn draft(text: &str) -> Draft {
@@ -122,13 +131,15 @@ async fn compaction_expires_lists_and_watches_but_not_quiet_tables() {
     options.retention = Duration::from_millis(50);
     options.tick = Duration::from_millis(10);
     let store = EmbeddedStore::open(&options, &indexer()).unwrap();
-    for number in 0..5 {
+    store.write(put("pods", "a/0", Condition::Absent, "x")).await.unwrap();
+    let mut behind = store.watch("pods", 1).unwrap();
+    for number in 1..5 {
         store.write(put("pods", &format!("a/{number}"), Condition::Absent, "x")).await.unwrap();
     }
     store.write(put("quiet", "q", Condition::Absent, "x")).await.unwrap();
-    let mut behind = store.watch("pods", 1).unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(store.snapshot_at("pods", 2).unwrap_err(), StoreError::Expired { requested: 2, oldest: 6 });
+    let expired = StoreError::Expired { requested: 2, oldest: 6 };
+    wait_until(|| store.snapshot_at("pods", 2).is_err_and(|error| error == expired)).await;
+    assert_eq!(store.snapshot_at("pods", 2).unwrap_err(), expired);
     assert_eq!(store.watch("pods", 4).unwrap_err(), StoreError::Expired { requested: 4, oldest: 5 });
     assert!(behind.take().is_err(), "a watcher that fell behind is told");
     assert!(store.watch("pods", 5).is_ok() && store.watch("quiet", 6).is_ok());
@@ -150,7 +161,9 @@ async fn expiring_entries_go_by_time_and_by_number() {
     }
     let change = Change::Put(Draft { expires_at_unix_s: far_unix_s + 3, ..draft("x") });
     store.write(Write { table: "events".into(), key: "d".into(), condition: Condition::Absent, change }).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    wait_until(|| store.snapshot("events").entries.len() <= options.expiring_entries_max).await;
+    // Some more ticks, which must take nothing else.
+    tokio::time::sleep(options.tick * 10).await;
     let left: Vec<String> = store.snapshot("events").entries.keys().map(ToString::to_string).collect();
     assert_eq!(left, ["b", "c", "d"]);
 }

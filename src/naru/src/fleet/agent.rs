@@ -186,7 +186,7 @@ mod tests {
         // seen its end that fails for a moment, as something that passes.
         let apply = || Request::Apply { resources: vec![] };
         let mut result = first.call(apply()).await;
-        for _ in 0..50 {
+        for _ in 0..1000 {
             match &result {
                 Err(error) if error.is_transient() => {
                     tokio::time::sleep(std::time::Duration::from_millis(20)).await;

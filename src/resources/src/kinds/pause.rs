@@ -144,7 +144,7 @@ mod tests {
 
     fn start(command: &mut Command) -> Child {
         // Another test may be forking while our file is still open for writing there.
-        for _ in 0..50 {
+        for _ in 0..1000 {
             match command.spawn() {
                 Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
                     std::thread::sleep(Duration::from_millis(20));
@@ -157,7 +157,7 @@ mod tests {
 
     fn wait(child: &mut Child) -> ExitStatus {
         let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(10) {
+        while started.elapsed() < Duration::from_secs(30) {
             if let Some(status) = child.try_wait().unwrap() {
                 return status;
             }
@@ -170,7 +170,7 @@ mod tests {
     /// Asleep with SIGCHLD ignored, which is what its first instructions ask for.
     fn sleeps(child: &mut Child) -> bool {
         let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(5) {
+        while started.elapsed() < Duration::from_secs(30) {
             let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
             let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default().trim();
             let ignored = u64::from_str_radix(ignored, 16).unwrap_or_default();
