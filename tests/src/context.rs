@@ -42,6 +42,11 @@ impl Context {
         Ok(Self { programs, folder, inventory, name: name.to_owned(), kubectl: "kubectl".into(), machines })
     }
 
+    /// Where the three programs lie.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
     /// The same cluster driven by another kubectl.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use naru_e2e::{Context, wait_until};
+use naru_e2e::{Context, command, wait_until};
 use naru_machines::test_images;
 
 use crate::Case;
@@ -54,6 +54,33 @@ pub(crate) fn load_images(context: &Context) -> Result<()> {
     let listed = context.on("w1", "ctr -n k8s.io images ls -q")?;
     for image in images {
         ensure!(listed.contains(&image.name), "{} is not on w1:\n{listed}", image.name);
+    }
+    Ok(())
+}
+
+/// The last case: what `cargo xtask down` does, and what it leaves.
+pub(crate) fn leaves_nothing(context: &Context) -> Result<()> {
+    context.naru(&["machines", "delete", "--file", "cluster.yaml", "--yes"])?.ok()?;
+    ensure!(context.hosts()?.is_empty(), "machines are left");
+    let looks = [
+        ("a network namespace", "ip netns list"),
+        ("a mount", "cat /proc/self/mounts"),
+        ("a process", "ps -eo args"),
+        ("a cgroup", "find /sys/fs/cgroup -maxdepth 4 -type d"),
+    ];
+    for (what, script) in looks {
+        let mut shell = std::process::Command::new("sh");
+        let said = command(shell.args(["-c", script]), None, Duration::from_secs(10))?.ok()?;
+        let ours = said.lines().find(|line| line.contains(&format!("{}-w1", context.name)));
+        ensure!(ours.is_none(), "{what} is left: {ours:?}");
+    }
+    // Names of bridges and tables carry a number only, so these can be looked at when nobody else has a cluster.
+    if context.machines.clusters()?.is_empty() {
+        for script in ["ip -o link show type bridge", "nft list tables", "find /sys/fs/cgroup -maxdepth 2 -name naru"] {
+            let mut shell = std::process::Command::new("sh");
+            let said = command(shell.args(["-c", script]), None, Duration::from_secs(10))?.ok()?;
+            ensure!(!said.contains("naru"), "{script} still says:\n{said}");
+        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use naru_e2e::{Context, say};
 use naru_machines::Provider;
 
 /// A step of a suite. It may build on the steps before it.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&Context) -> Result<()>,
@@ -31,10 +32,14 @@ fn suites() -> Vec<Suite> {
     vec![
         Suite {
             name: "first-cluster",
-            cases: [first_cluster::cases(), kubectl::cases(), workload::cases(), faults::cases()]
-                .into_iter()
-                .flatten()
-                .collect(),
+            cases: [
+                first_cluster::cases(),
+                kubectl::cases(),
+                workload::cases(),
+                faults::cases(),
+                vec![Case { name: "deleting the machines leaves nothing", run: first_cluster::leaves_nothing }],
+            ]
+            .concat(),
         },
         Suite { name: "bad-targets", cases: bad_targets::cases() },
         Suite { name: "bare-metal", cases: bare_metal::cases() },
