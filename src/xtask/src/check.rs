@@ -1,5 +1,6 @@
 //! `test`: the checks in the order of their cost, so that a slip is seen early.
 
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -14,10 +15,17 @@ pub(crate) fn all() -> Result<()> {
         let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
         shell::run(shell::cargo().args(clippy))
     })?;
+    stage("dependencies", dependencies)?;
     stage("unit tests", || {
         shell::run(shell::cargo().args(["test", "--locked", "--workspace", "--exclude", "naru-e2e", "--no-fail-fast"]))
     })?;
     stage("end to end", || end_to_end(&[]))
+}
+
+/// Licences, bans and sources. Advisories need a database from elsewhere and are for a machine that reaches it.
+fn dependencies() -> Result<()> {
+    let deny = packages::cargo_deny()?;
+    shell::run(Command::new(deny).current_dir(shell::root()).args(["check", "bans", "licenses", "sources"]))
 }
 
 pub(crate) fn end_to_end(suites: &[String]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Debian packages that building and testing need, as a table of program → package.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -27,6 +28,20 @@ pub(crate) fn for_machines() -> Result<()> {
 
 pub(crate) fn for_tests() -> Result<()> {
     install(TESTS)
+}
+
+/// The linter of dependencies, compiled once into the cache.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    const VERSION: &str = "0.20.2";
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    let tools = home.join(".cache/naru/tools").join(format!("cargo-deny-{VERSION}"));
+    let program = tools.join("bin/cargo-deny");
+    if !program.is_file() {
+        let mut cargo = shell::cargo();
+        cargo.env_remove("CARGO_TARGET_DIR").args(["install", "cargo-deny", "--version", VERSION, "--locked"]);
+        shell::run(cargo.args(["--no-default-features", "--quiet", "--root"]).arg(&tools))?;
+    }
+    Ok(program)
 }
 
 fn install(table: &[(&str, &str)]) -> Result<()> {
