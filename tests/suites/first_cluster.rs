@@ -60,7 +60,7 @@ pub(crate) fn load_images(context: &Context) -> Result<()> {
 
 /// The last case: what `cargo xtask down` does, and what it leaves.
 pub(crate) fn leaves_nothing(context: &Context) -> Result<()> {
-    context.naru(&["machines", "delete", "--file", "cluster.yaml", "--yes"])?.ok()?;
+    context.naru(&["machines", "delete", "--file", "cluster.yaml"])?.ok()?;
     ensure!(context.hosts()?.is_empty(), "machines are left");
     let looks = [
         ("a network namespace", "ip netns list"),
