@@ -163,3 +163,31 @@ fn report(failure: &Failure, terminal: Terminal) -> ExitCode {
     eprint!("{}", failure.render(terminal.stderr));
     failure.exit.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of the documents that a reader would type.
+    fn commands(text: &str) -> Vec<String> {
+        let typed = text.lines().filter_map(|line| {
+            let line = line.strip_prefix("    ")?.trim_start_matches("$ ");
+            line.starts_with("naru ").then(|| line.split(" > ").next().unwrap_or(line).trim().to_owned())
+        });
+        typed.collect()
+    }
+
+    #[test]
+    fn every_command_in_the_documents_is_understood() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut seen = 0;
+        for page in ["README.md", "docs/guide/first-cluster.md"] {
+            for line in commands(&fs_err::read_to_string(root.join(page)).unwrap()) {
+                let parsed = Cli::try_parse_from(line.split_whitespace());
+                assert!(parsed.is_ok(), "{page}: {line}: {}", parsed.err().unwrap());
+                seen += 1;
+            }
+        }
+        assert!(seen > 8, "only {seen} commands were found");
+    }
+}
