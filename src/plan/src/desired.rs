@@ -35,6 +35,8 @@ const KERNEL_PARAMETERS: [(&str, &str); 3] = [
     ("fs.inotify.max_user_watches", "524288"),
 ];
 
+const SECONDS_PER_DAY: u64 = 86_400;
+
 /// The programs that go to hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Programs {
@@ -285,7 +287,7 @@ pub fn administrator_certificate(validity: Duration) -> Certificate {
         organizations: vec!["system:masters".to_owned()],
         alternative_names: Vec::new(),
         usages: vec![Usage::ClientAuth],
-        days: 0,
+        days: u32::try_from(validity.as_secs().div_ceil(SECONDS_PER_DAY)).unwrap_or(1),
         validity_seconds: Some(validity.as_secs()),
     }
 }

@@ -52,7 +52,8 @@ fn command(inventory: &Inventory, host: &Host) -> Result<Command, Failure> {
         let name = if port == 22 { host.address.clone() } else { format!("[{}]:{port}", host.address) };
         // Not in a folder that others write to: whoever owned this file would say which host to believe.
         let path = naru_execute::cluster_folder(inventory.name()).join(format!("known-hosts-{}", host.name));
-        private::write(&path, &format!("{name} {key}\n")).map_err(|error| Failure::because("no host key file", &error))?;
+        private::write(&path, &format!("{name} {key}\n"))
+            .map_err(|error| Failure::because("no host key file", &error))?;
         command.arg("-o").arg(format!("UserKnownHostsFile={}", path.display()));
         command.args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"]);
     }
