@@ -13,6 +13,7 @@ use rtnetlink::packet_route::link::LinkAttribute;
 
 use crate::{AGENT_VERSION, Facts, UnitState};
 
+const AUTHORITY: &str = "/etc/naru/pki/ca.crt";
 const CAP_SYS_RESOURCE: u64 = 24;
 const BYTES_PER_KIB: u64 = 1024;
 const UNITS: &[&str] = &["naru-control-plane.service", "naru-node.service", "containerd.service"];
@@ -59,8 +60,13 @@ fn from_files(host: &Host) -> Facts {
         unix_time_ms: unix_time_ms(),
         versions: PROGRAMS.iter().filter_map(|(name, flag)| version(host, name, flag)).collect(),
         units: units.into_iter().map(|(name, active_state)| UnitState { name, active_state }).collect(),
+        authority: Some(authority(&text(AUTHORITY))),
         agent_version: AGENT_VERSION.to_owned(),
     }
+}
+
+fn authority(pem: &str) -> String {
+    naru_pki::CertificateFacts::read(pem).map(|facts| facts.fingerprint).unwrap_or_default()
 }
 
 fn os_release(text: &str) -> BTreeMap<String, String> {

@@ -1,6 +1,7 @@
 //! The host's lock for changes: a file lock that lives as long as its holder's connection, so it is never stale.
 
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
 use fs_err as fs;
 use naru_resources::Host;
@@ -9,6 +10,8 @@ use rustix::fs::{FlockOperation, flock};
 use crate::{Failure, FailureKind};
 
 const MAX_OWNER_BYTES: u64 = 512;
+/// Whoever may open the file may take the lock, for as long as they like; so nobody else may.
+const MODE: u32 = 0o600;
 
 /// Held until dropped.
 #[derive(Debug)]
@@ -31,7 +34,9 @@ impl Lock {
         let mut options = fs::OpenOptions::new();
         // Not truncated: the text names the present owner until we are the owner.
         options.read(true).write(true).create(true).truncate(false);
+        options.options_mut().mode(MODE);
         let mut file = options.open(&path).map_err(failed)?;
+        file.set_permissions(std::fs::Permissions::from_mode(MODE)).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(locked(&mut file)),
@@ -59,6 +64,18 @@ fn locked(file: &mut fs::File) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_its_owner_may_open_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::below(folder.path(), Vec::new());
+        let mode = || fs::metadata(host.lock()).unwrap().permissions().mode() & 0o777;
+        drop(Lock::take(&host, "ann").unwrap());
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(host.lock(), std::fs::Permissions::from_mode(0o644)).unwrap();
+        let _lock = Lock::take(&host, "ann").unwrap();
+        assert_eq!(mode(), 0o600, "one of an older version is closed");
+    }
 
     #[test]
     fn the_second_hears_who_holds_it_and_gets_it_when_the_first_is_gone() {

@@ -73,6 +73,8 @@ pub struct Facts {
     /// Versions of what is installed: `containerd`, `runc`, `nft`.
     pub versions: std::collections::BTreeMap<String, String>,
     pub units: Vec<UnitState>,
+    /// Fingerprint of the cluster's authority that this host believes; empty when it has none.
+    pub authority: Option<String>,
     /// Protocol and build of the agent.
     pub agent_version: String,
 }

@@ -2,6 +2,7 @@
 //! for people and for later questions; nothing is ever read back to decide anything.
 
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -9,6 +10,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::Event;
+
+/// Errors in it carry what programs on the hosts printed; that is for the operator alone.
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the journal {path} cannot be written")]
@@ -39,7 +44,7 @@ impl Journal {
     /// # Errors
     /// When the folder or the file cannot be made.
     pub fn create(cluster: &str) -> Result<Self, JournalError> {
-        let folder = state_folder().join("naru").join(cluster);
+        let folder = cluster_folder(cluster);
         let name = format!("{}.ndjson", Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ"));
         Self::create_in(&folder, &name)
     }
@@ -47,8 +52,11 @@ impl Journal {
     pub(crate) fn create_in(folder: &Path, name: &str) -> Result<Self, JournalError> {
         let path = folder.join(name);
         let fail = |source| JournalError { path: path.clone(), source };
-        fs::create_dir_all(folder).map_err(fail)?;
-        let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
+        std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(fail)?;
+        let mut options = fs::OpenOptions::new();
+        options.create(true).append(true);
+        options.options_mut().mode(FILE_MODE);
+        let file = options.open(&path).map_err(fail)?;
         Ok(Self { path, file })
     }
 
@@ -67,9 +75,31 @@ impl Journal {
     }
 }
 
+/// Where everything about one cluster is kept that may be lost: `<state>/naru/<cluster>`.
+#[must_use]
+pub fn cluster_folder(cluster: &str) -> PathBuf {
+    state_folder().join("naru").join(cluster)
+}
+
 fn state_folder() -> PathBuf {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .unwrap_or_else(|| std::env::temp_dir().join("naru-state"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn only_the_operator_may_read_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("naru/web");
+        let journal = Journal::create_in(&folder, "run.ndjson").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(journal.path()), mode(&folder)), (0o600, 0o700));
+    }
 }

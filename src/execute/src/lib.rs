@@ -10,7 +10,7 @@ mod labels;
 
 pub use event::{Event, Finish, Sink, StepError};
 pub use executor::{ExecuteError, Executor, Limits, Outcome, ProgramFiles};
-pub use journal::{Journal, JournalError};
+pub use journal::{Journal, JournalError, cluster_folder};
 
 #[cfg(test)]
 mod tests;

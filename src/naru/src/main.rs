@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod fleet;
 mod machines;
+mod private;
 mod screen;
 mod session;
 mod table;

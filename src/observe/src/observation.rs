@@ -59,13 +59,15 @@ impl Observation {
         for host in still.hosts.values_mut() {
             match host {
                 HostObservation::Reached(reached) => {
-                    let Facts { machine_id, hostname, os_id, os_version_id, architecture, .. } = &reached.facts;
+                    let Facts { machine_id, hostname, os_id, os_version_id, architecture, authority, .. } =
+                        &reached.facts;
                     reached.facts = Facts {
                         machine_id: machine_id.clone(),
                         hostname: hostname.clone(),
                         os_id: os_id.clone(),
                         os_version_id: os_version_id.clone(),
                         architecture: architecture.clone(),
+                        authority: authority.clone(),
                         ..Facts::default()
                     };
                 }

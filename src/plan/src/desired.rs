@@ -2,6 +2,7 @@
 //! to a stage of the host's way into the cluster.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use naru_agent::Facts;
 use naru_inventory::{Effect, Host, Inventory, Role, Taint};
@@ -33,6 +34,8 @@ const KERNEL_PARAMETERS: [(&str, &str); 3] = [
     ("fs.inotify.max_user_instances", "8192"),
     ("fs.inotify.max_user_watches", "524288"),
 ];
+
+const SECONDS_PER_DAY: u64 = 86_400;
 
 /// The programs that go to hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,6 +244,7 @@ fn certificates(inventory: &Inventory, host: &Host) -> Vec<Certificate> {
             alternative_names: names,
             usages,
             days: CERTIFICATE_DAYS,
+            validity_seconds: None,
         };
     let kubelet_name = format!("system:node:{}", host.name);
     let kubelet_names = vec![host.name.clone(), host.address.clone()];
@@ -274,7 +278,7 @@ fn api_names(inventory: &Inventory, host: &Host) -> Vec<String> {
 
 /// The certificate of an administrator who asks for a kubeconfig; its key is made by `naru` itself.
 #[must_use]
-pub fn administrator_certificate(days: u32) -> Certificate {
+pub fn administrator_certificate(validity: Duration) -> Certificate {
     Certificate {
         certificate_path: String::new(),
         key_path: String::new(),
@@ -283,7 +287,8 @@ pub fn administrator_certificate(days: u32) -> Certificate {
         organizations: vec!["system:masters".to_owned()],
         alternative_names: Vec::new(),
         usages: vec![Usage::ClientAuth],
-        days,
+        days: u32::try_from(validity.as_secs().div_ceil(SECONDS_PER_DAY)).unwrap_or(1),
+        validity_seconds: Some(validity.as_secs()),
     }
 }
 

@@ -134,7 +134,11 @@ impl<'a> Planner<'a> {
 
     fn stages(&mut self, host: &Host, control_plane: &Host, reached: &Reached, desired: &Desired) {
         self.upload(host, reached, desired);
-        let changes = with_restarts(&reached.changes, desired);
+        let mut changes = reached.changes.clone();
+        if self.believes_another(control_plane, reached) {
+            renew_certificates(&mut changes, desired);
+        }
+        let changes = with_restarts(&changes, desired);
         for stage in Stage::ALL {
             let of_stage = |change: &&Change| desired.wanted.get(change.resource).is_some_and(|w| w.stage == stage);
             let changes: Vec<Change> = changes.iter().filter(of_stage).cloned().collect();
@@ -152,6 +156,16 @@ impl<'a> Planner<'a> {
                 Action::Apply { resources: of_stage.map(|wanted| wanted.resource.clone()).collect() }
             };
             self.add(&host.name, stage.name(), stage.title(), action, changes);
+        }
+    }
+
+    /// A host can only tell whether its certificates and its own copy of the authority fit together. That the control
+    /// plane has another authority, because it was made anew, shows in nothing but this.
+    fn believes_another(&self, control_plane: &Host, reached: &Reached) -> bool {
+        let theirs = self.observation.reached(&control_plane.name).and_then(|seen| seen.facts.authority.as_deref());
+        match (theirs, reached.facts.authority.as_deref()) {
+            (Some(theirs), Some(ours)) => theirs.is_empty() || theirs != ours,
+            _ => false,
         }
     }
 
@@ -325,6 +339,18 @@ fn changed_certificates(changes: &[Change], desired: &Desired) -> Vec<Certificat
             _ => None,
         })
         .collect()
+}
+
+fn renew_certificates(changes: &mut Vec<Change>, desired: &Desired) {
+    for (index, wanted) in desired.wanted.iter().enumerate() {
+        let Resource::Certificate(certificate) = &wanted.resource else { continue };
+        if changes.iter().all(|change| change.resource != index) {
+            let path = &certificate.certificate_path;
+            let summary = format!("renew {path}: the control plane has another authority");
+            changes.push(Change { resource: index, summary, diff: None, disruption: None });
+        }
+    }
+    changes.sort_by_key(|change| change.resource);
 }
 
 /// A check sees the present; it cannot know that a file which is about to change will make a unit restart. So the

@@ -134,6 +134,28 @@ fn fresh_hosts_get_everything() {
 }
 
 #[test]
+fn a_control_plane_that_was_made_anew_gives_everybody_new_certificates() {
+    let inventory = inventory("");
+    let with = |control_plane: &str, worker: &str| {
+        let mut world = world(Some(&inventory), &inventory);
+        for (host, authority) in [("cp1", control_plane), ("w1", worker)] {
+            let Some(HostObservation::Reached(reached)) = world.hosts.get_mut(host) else { panic!() };
+            reached.facts.authority = Some(authority.to_owned());
+        }
+        planned(&world, &inventory)
+    };
+    assert!(with("one", "one").is_empty());
+    for authority_of_control_plane in ["other", ""] {
+        let plan = with(authority_of_control_plane, "one");
+        let of_worker: Vec<&Step> = plan.steps.iter().filter(|step| step.host == "w1").collect();
+        let ids: Vec<&str> = of_worker.iter().map(|step| step.id.as_str()).collect();
+        assert_eq!(ids, ["w1/certificates", "w1/node", "w1/ready"]);
+        assert!(of_worker[0].changes[0].summary.contains("another authority"));
+        assert_eq!(of_worker[1].disruptions, [Disruption::RestartUnit("naru-node.service".to_owned())]);
+    }
+}
+
+#[test]
 fn nothing_to_do() {
     let inventory = inventory("");
     let plan = planned(&world(Some(&inventory), &inventory), &inventory);

@@ -1,8 +1,10 @@
 //! The list of everything Naru put on the host, kept on the host: what `reset` may remove and drift is measured by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use fs_err as fs;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::{Host, ResourceError, atomic};
@@ -24,8 +26,9 @@ pub struct Entry {
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     pub entries: BTreeMap<String, Entry>,
+    /// Names that were put since it was loaded.
     #[serde(skip)]
-    changed: bool,
+    changed: BTreeSet<String>,
 }
 
 impl Manifest {
@@ -43,20 +46,41 @@ impl Manifest {
         let entry = Entry { kind: kind.to_owned(), sha256: sha256.to_owned() };
         if self.entries.get(path) != Some(&entry) {
             self.entries.insert(path.to_owned(), entry);
-            self.changed = true;
+            self.changed.insert(path.to_owned());
         }
     }
 
-    /// Writes it if anything changed since it was loaded.
+    /// Adds what was put since it was loaded to what is there now: agents on other connections to this host write
+    /// it as well, such as one that takes an upload while another one installs packages.
     pub fn save(&mut self, host: &Host) -> Result<(), ResourceError> {
-        if !self.changed {
+        if self.changed.is_empty() {
             return Ok(());
         }
-        let bytes = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        let _turn = turn(host)?;
+        let mut present = Self::load(host)?;
+        for name in &self.changed {
+            present.entries.insert(name.clone(), self.entries[name].clone());
+        }
+        let bytes = serde_json::to_vec_pretty(&present).map_err(io::Error::other)?;
         atomic::write(&host.manifest(), MODE, &bytes)?;
-        self.changed = false;
+        *self = present;
         Ok(())
     }
+}
+
+/// Waits until nobody else writes the list. It is held for one read and one write only, and goes with its holder.
+fn turn(host: &Host) -> Result<fs::File, ResourceError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = host.manifest().with_extension("lock");
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    options.options_mut().mode(MODE);
+    let file = options.open(&path)?;
+    flock(&file, FlockOperation::LockExclusive).map_err(io::Error::from)?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -75,6 +99,19 @@ mod tests {
         let again = Manifest::load(&host).unwrap();
         assert_eq!(again.entries["/etc/a"].sha256, "abc");
         assert_eq!(atomic::mode(&host.manifest()).unwrap(), Some(MODE));
+    }
+
+    #[test]
+    fn two_that_write_at_the_same_time_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::below(folder.path(), Vec::new());
+        let (mut one, mut other) = (Manifest::load(&host).unwrap(), Manifest::load(&host).unwrap());
+        one.put("/etc/a", "file", "a");
+        other.put("/etc/b", "file", "b");
+        other.save(&host).unwrap();
+        one.save(&host).unwrap();
+        let names: Vec<String> = Manifest::load(&host).unwrap().entries.into_keys().collect();
+        assert_eq!(names, ["/etc/a", "/etc/b"]);
     }
 
     #[test]

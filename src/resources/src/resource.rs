@@ -1,5 +1,7 @@
 //! The vocabulary: every resource kind and the change report of one.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// One thing on a host that Naru keeps as described.
@@ -71,6 +73,17 @@ pub struct Certificate {
     pub alternative_names: Vec<String>,
     pub usages: Vec<Usage>,
     pub days: u32,
+    /// A life that is no number of whole days; where it is given, `days` is not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validity_seconds: Option<u64>,
+}
+
+impl Certificate {
+    /// How long it is to be valid from the moment that it is signed.
+    #[must_use]
+    pub fn validity(&self) -> Duration {
+        self.validity_seconds.map_or_else(|| naru_pki::Profile::days(self.days), Duration::from_secs)
+    }
 }
 
 /// Extended key usage.

@@ -17,5 +17,5 @@ pub(crate) fn up() -> Result<()> {
 pub(crate) fn down() -> Result<()> {
     let naru = programs::target_directory().join("release/naru");
     let naru = if naru.is_file() { naru } else { programs::build()?.join("naru") };
-    shell::run(Command::new(naru).current_dir(shell::root()).args(["machines", "delete", "--file", INVENTORY]))
+    shell::run(Command::new(naru).current_dir(shell::root()).args(["machines", "delete", "--file", INVENTORY, "--yes"]))
 }

@@ -7,10 +7,10 @@ use clap::Args;
 use fs_err as fs;
 use naru_execute::{Executor, Journal, Limits, Outcome};
 use naru_observe::{Fleet, HostObservation};
-use naru_plan::{PLAN_FORMAT, Plan};
+use naru_plan::{NoteKind, PLAN_FORMAT, Plan};
 use tokio::sync::watch;
 
-use super::{print, status, tell};
+use super::{agreed, print, status, tell};
 use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
 use crate::machines;
@@ -43,7 +43,7 @@ impl Apply {
             let mut plan = observed_plan(&session).await;
             if plan.machines_to_make().next().is_some() {
                 self.show(&plan, terminal);
-                if !self.agreed(terminal)? {
+                if !agreed("Do this?", self.yes, terminal)? {
                     return Ok(Exit::UserMistake);
                 }
                 bring_up(&session, &screen).await?;
@@ -63,21 +63,6 @@ impl Apply {
         }
     }
 
-    /// Whether the operator wants it: `--yes`, no terminal to ask on, or an answer.
-    fn agreed(&self, terminal: Terminal) -> Result<bool, Failure> {
-        if self.yes || !terminal.can_ask {
-            return Ok(true);
-        }
-        tell("\nDo this? [y/N] ");
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).map_err(|error| Failure::because("no answer", &error))?;
-        let agreed = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
-        if !agreed {
-            tell("Nothing was changed.\n");
-        }
-        Ok(agreed)
-    }
-
     async fn finish(
         &self,
         session: Session,
@@ -94,30 +79,48 @@ impl Apply {
         if plan.is_empty() {
             return Ok(if plan.is_incomplete() { Exit::OurFailure } else { Exit::Done });
         }
-        if !is_agreed && !self.agreed(terminal)? {
+        if !is_agreed && !agreed("Do this?", self.yes, terminal)? {
             return Ok(Exit::UserMistake);
         }
         let outcome = execute(&session, &session.fleet, &plan, &screen, interrupt).await?;
         if self.output == Output::Text {
             summary(&outcome);
+            let left_out = left_out(&plan);
+            tell(&left_out);
             if outcome.is_success() {
-                self.next_steps(&session).await?;
+                let observation = session.observe(&|_, _| {}).await;
+                print(&format!("\n{}", status::nodes_table(&observation)))?;
+                if left_out.is_empty() {
+                    self.next_steps();
+                }
             }
         }
         Ok(if outcome.is_success() && !plan.is_incomplete() { Exit::Done } else { Exit::OurFailure })
     }
 
-    async fn next_steps(&self, session: &Session) -> Result<(), Failure> {
-        let observation = session.observe(&|_, _| {}).await;
-        print(&format!("\n{}", status::nodes_table(&observation)))?;
-        let file = self.inventory.file.display();
-        let file = if file.to_string() == "cluster.yaml" { String::new() } else { format!(" {file}") };
+    /// What other verbs take is the inventory, and a saved plan does not know where that lies.
+    fn next_steps(&self) {
+        let file = self.inventory.file.display().to_string();
+        let file = match file.as_str() {
+            "cluster.yaml" => String::new(),
+            saved if saved.ends_with(".json") => " INVENTORY".to_owned(),
+            other => format!(" {other}"),
+        };
         tell(&format!(
             "\nTry next:\n  naru kubeconfig{file} > kubeconfig && export KUBECONFIG=$PWD/kubeconfig\n  \
              kubectl get nodes -o wide\n  naru status{file}\n"
         ));
-        Ok(())
     }
+}
+
+/// The hosts that the plan had to leave out: without this the last words of a run would be that all is done.
+fn left_out(plan: &Plan) -> String {
+    let skipped = plan.notes.iter().filter(|note| note.kind == NoteKind::Skipped);
+    let hosts: Vec<&str> = skipped.filter_map(|note| note.host.as_deref()).collect();
+    if hosts.is_empty() {
+        return String::new();
+    }
+    format!("Left out: {} (see above why). Run the same command again for what is missing there.\n", hosts.join(", "))
 }
 
 async fn observed_plan(session: &Session) -> Plan {

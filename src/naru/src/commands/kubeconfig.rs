@@ -11,7 +11,6 @@ use super::print;
 use crate::exit::{Exit, Failure};
 use crate::session::{InventoryFile, Reach, Session};
 
-const SECONDS_PER_DAY: i64 = 86_400;
 /// A longer life than a year is a mistake: there is no way to take a certificate back.
 const MAX_TTL_DAYS: i64 = 365;
 const API_PORT: u16 = 6443;
@@ -56,8 +55,21 @@ impl Kubeconfig {
     }
 
     async fn sign(&self, inventory: &Inventory, agent: &dyn HostAgent, server: &str) -> Result<String, Failure> {
-        let days = u32::try_from((self.ttl.as_secs() + SECONDS_PER_DAY - 1) / SECONDS_PER_DAY).unwrap_or(1);
-        let certificate = administrator_certificate(days);
+        let certificate = administrator_certificate(self.ttl.unsigned_abs());
         crate::fleet::kubeconfig(inventory.name(), agent, certificate, AUTHORITY_KEY, server).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eighteen_hours_are_asked_for_as_eighteen_hours() {
+        let seconds = |text| administrator_certificate(ttl(text).unwrap().unsigned_abs()).validity().as_secs();
+        assert_eq!(seconds("18h"), 18 * 3_600);
+        assert_eq!(seconds("7d"), 7 * 86_400);
+        assert_eq!(seconds("90s"), 90);
+        assert!(ttl("30s").is_err() && ttl("366d").is_err() && ttl("-1h").is_err() && ttl("soon").is_err());
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use naru_inventory::Inventory;
 use naru_machines::{Machine, Power, Provider};
 
-use super::print;
+use super::{agreed, print};
 use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
 use crate::machines::{blocking, ensure, local};
@@ -27,7 +27,7 @@ pub(crate) enum Machines {
     /// Cut the power, as a failure does.
     PowerCut(Selection),
     /// Remove them and everything on them.
-    Delete(Selection),
+    Delete(Delete),
 }
 
 #[derive(Debug, Args)]
@@ -36,6 +36,35 @@ pub(crate) struct Selection {
     hosts: Vec<String>,
     #[command(flatten)]
     inventory: InventoryFlag,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    selection: Selection,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl Delete {
+    async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
+        let inventory = self.selection.open()?;
+        let cluster = inventory.name().to_owned();
+        let hosts = match self.selection.hosts.as_slice() {
+            [] => inventory.host_names(),
+            named => named.to_vec(),
+        };
+        let question = format!("Delete {} of cluster {cluster}, and everything on them?", hosts.join(", "));
+        if !agreed(&question, self.yes, terminal)? {
+            return Ok(Exit::UserMistake);
+        }
+        if self.selection.hosts.is_empty() {
+            blocking(move || local().delete(&cluster)).await?;
+            return Ok(Exit::Done);
+        }
+        self.selection.each(|cluster, host| local().delete_machine(cluster, host)).await
+    }
 }
 
 impl Machines {
@@ -50,13 +79,7 @@ impl Machines {
             Self::Start(selection) => selection.start(terminal).await,
             Self::Stop(selection) => selection.each(|cluster, host| local().stop(cluster, host)).await,
             Self::PowerCut(selection) => selection.each(|cluster, host| local().power_cut(cluster, host)).await,
-            Self::Delete(selection) if selection.hosts.is_empty() => {
-                let inventory = selection.open()?;
-                let cluster = inventory.name().to_owned();
-                blocking(move || local().delete(&cluster)).await?;
-                Ok(Exit::Done)
-            }
-            Self::Delete(selection) => selection.each(|cluster, host| local().delete_machine(cluster, host)).await,
+            Self::Delete(delete) => delete.run(terminal).await,
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod status;
 
 use std::io::Write;
 
+use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
 
 /// Data for standard output.
@@ -28,4 +29,19 @@ pub(crate) fn print(text: &str) -> Result<Exit, Failure> {
 /// Everything else, for standard error.
 pub(crate) fn tell(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Whether the operator wants it: `--yes`, no terminal to ask on, or an answer.
+pub(crate) fn agreed(question: &str, yes: bool, terminal: Terminal) -> Result<bool, Failure> {
+    if yes || !terminal.can_ask {
+        return Ok(true);
+    }
+    tell(&format!("\n{question} [y/N] "));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::because("no answer", &error))?;
+    let agreed = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
+    if !agreed {
+        tell("Nothing was changed.\n");
+    }
+    Ok(agreed)
 }

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fs_err as fs;
 
 use super::{print, tell};
 use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
+use crate::private;
 use crate::session::{InventoryFile, Reach, Session};
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ impl Plan {
         print(&naru_plan::render(&plan, terminal.stdout))?;
         if let Some(path) = &self.output {
             let text = serde_json::to_string_pretty(&plan).expect("a plan is plain data") + "\n";
-            fs::write(path, text).map_err(|error| Failure::user(error.to_string()))?;
+            private::write(path, &text).map_err(|error| Failure::user(error.to_string()))?;
             tell(&format!("Saved. To execute exactly this: naru apply {}\n", path.display()));
         }
         Ok(match (plan.is_incomplete(), plan.is_empty()) {

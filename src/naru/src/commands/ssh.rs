@@ -4,11 +4,11 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use clap::Args;
-use fs_err as fs;
 use naru_inventory::{Host, Inventory};
 
 use crate::exit::{Exit, Failure};
 use crate::machines;
+use crate::private;
 use crate::session::{InventoryFlag, read_inventory};
 
 #[derive(Debug, Args)]
@@ -50,8 +50,10 @@ fn command(inventory: &Inventory, host: &Host) -> Result<Command, Failure> {
     }
     if let Some(key) = &host.host_key {
         let name = if port == 22 { host.address.clone() } else { format!("[{}]:{port}", host.address) };
-        let path = std::env::temp_dir().join(format!("naru-known-hosts-{}", std::process::id()));
-        fs::write(&path, format!("{name} {key}\n")).map_err(|error| Failure::because("no host key file", &error))?;
+        // Not in a folder that others write to: whoever owned this file would say which host to believe.
+        let path = naru_execute::cluster_folder(inventory.name()).join(format!("known-hosts-{}", host.name));
+        private::write(&path, &format!("{name} {key}\n"))
+            .map_err(|error| Failure::because("no host key file", &error))?;
         command.arg("-o").arg(format!("UserKnownHostsFile={}", path.display()));
         command.args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"]);
     }

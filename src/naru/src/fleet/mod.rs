@@ -110,7 +110,7 @@ pub(crate) async fn kubeconfig(
         organizations: certificate.organizations.clone(),
         alternative_names: Vec::new(),
         purposes: vec![naru_pki::Purpose::Client],
-        validity: naru_pki::Profile::days(certificate.days),
+        validity: certificate.validity(),
     };
     let key = PrivateKey::generate().map_err(|error| fail(&error))?;
     let signing_request_pem = signing_request(&key, &profile).map_err(|error| fail(&error))?;

@@ -32,7 +32,7 @@ pub fn profile(certificate: &Certificate) -> Profile {
         organizations: certificate.organizations.clone(),
         alternative_names: certificate.alternative_names.clone(),
         purposes: certificate.usages.iter().map(purpose).collect(),
-        validity: Profile::days(certificate.days),
+        validity: certificate.validity(),
     }
 }
 
@@ -113,7 +113,10 @@ fn private_key(host: &Host, path: &str) -> Result<Option<PrivateKey>, ResourceEr
 pub fn signing_request(host: &Host, certificate: &Certificate) -> Result<String, ResourceError> {
     let path = host.path(&certificate.key_path);
     let key = match private_key(host, &certificate.key_path) {
-        Ok(Some(key)) => key,
+        Ok(Some(key)) => {
+            fs::set_permissions(&path, std::fs::Permissions::from_mode(KEY_MODE))?;
+            key
+        }
         Ok(None) | Err(ResourceError::Pki(PkiError::Key(_))) => {
             let key = PrivateKey::generate()?;
             atomic::write(&path, KEY_MODE, key.to_pem().as_bytes())?;
@@ -195,6 +198,7 @@ mod tests {
             alternative_names: vec!["w1".to_owned(), "10.1.0.21".to_owned()],
             usages: vec![Usage::ServerAuth, Usage::ClientAuth],
             days: 365,
+            validity_seconds: None,
         }
     }
 
@@ -240,6 +244,43 @@ mod tests {
         let first_authority = atomic::read(&authority.path(&wanted.authority_path)).unwrap().unwrap();
         atomic::write(&worker.path(&wanted.authority_path), 0o644, &first_authority).unwrap();
         assert!(check(&wanted).unwrap().contains("another authority"));
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_closed_by_the_same_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = control_plane(&folder.path().join("cp1"));
+        let worker = Host::below(folder.path().join("w1"), Vec::new());
+        let wanted = certificate();
+        issue(&worker, &authority, &wanted);
+        let key = worker.path(&wanted.key_path);
+        fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let check = || CertificateFiles { certificate: &wanted }.check(&worker, &Pending::default()).unwrap();
+        assert!(check().unwrap().summary.starts_with("chmod 0600"));
+        issue(&worker, &authority, &wanted);
+        assert_eq!(atomic::mode(&key).unwrap(), Some(0o600));
+        assert_eq!(check(), None, "nothing is left to do");
+    }
+
+    #[test]
+    fn a_life_of_hours_is_signed_as_hours() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = control_plane(&folder.path().join("cp1"));
+        let worker = Host::below(folder.path().join("w1"), Vec::new());
+        let life_seconds = |wanted: &Certificate| {
+            let request = signing_request(&worker, wanted).unwrap();
+            let before = Timestamp::now().as_second();
+            let (pem, _) = sign(&authority, &request, wanted, "/etc/naru/pki/ca.key").unwrap();
+            CertificateFacts::read(&pem).unwrap().not_after.as_second() - before
+        };
+        let eighteen_hours = 18 * 3_600;
+        let short = Certificate { validity_seconds: Some(eighteen_hours), ..certificate() };
+        let eighteen_hours = i64::try_from(eighteen_hours).unwrap();
+        assert!((eighteen_hours..eighteen_hours + 60).contains(&life_seconds(&short)), "{}", life_seconds(&short));
+        assert!(life_seconds(&certificate()) >= 365 * 86_400, "without it, days count");
+        let text = serde_json::to_string(&certificate()).unwrap();
+        assert!(!text.contains("validitySeconds"), "plans of before read and look the same: {text}");
+        assert_eq!(serde_json::from_str::<Certificate>(&text).unwrap(), certificate());
     }
 
     #[test]
