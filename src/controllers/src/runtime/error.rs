@@ -48,9 +48,9 @@ impl Error {
         })
     }
 
-    /// Others write too, and the queue retries: nothing to tell anybody.
+    /// Others write and delete too, and the queue retries: nothing to tell anybody.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Self::Later(_)) || self.is_conflict() || self.is_namespace_terminating()
+        matches!(self, Self::Later(_)) || self.is_conflict() || self.is_not_found() || self.is_namespace_terminating()
     }
 
     /// The server's own words, without the wrapping that debug output adds.
