@@ -76,3 +76,19 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(code: u16, reason: &str) -> Error {
+        let status = kube::core::Status { code, reason: reason.to_owned(), ..kube::core::Status::default() };
+        Error::Kube(kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn an_object_deleted_meanwhile_is_ordinary_and_a_refusal_is_not() {
+        assert!(answered(404, "NotFound").is_ordinary());
+        assert!(!answered(403, "Forbidden").is_ordinary());
+    }
+}
