@@ -226,6 +226,59 @@ async fn status_and_spec_have_their_own_ways() {
 }
 
 #[tokio::test]
+async fn no_way_of_writing_stores_what_typed_clients_cannot_read() {
+    let api = Api::new();
+    api.post(DEPLOYMENTS, deployment("d")).await;
+    let path = format!("{DEPLOYMENTS}/d");
+    let (code, refused) = api.merge(&format!("{path}/scale"), json!({"spec": {"replicas": 99_999_999_999_u64}})).await;
+    assert_eq!((code, &refused["reason"]), (400, &json!("BadRequest")));
+    assert_eq!(api.get(&path).await.1["spec"]["replicas"], 2);
+
+    api.post("/api/v1/namespaces", json!({"metadata": {"name": "n"}})).await;
+    let numbered = json!({"metadata": {"name": "n"}, "spec": {"finalizers": [5]}});
+    assert_eq!(api.put("/api/v1/namespaces/n/finalize", numbered).await.0, 422);
+    assert_eq!(api.get("/api/v1/namespaces/n").await.1["spec"]["finalizers"], json!(["kubernetes"]));
+
+    api.post(PODS, pod("p")).await;
+    let target = json!({"kind": "Node", "name": "n1"});
+    let binding = json!({"metadata": {"name": "p", "annotations": {"a": 5}}, "target": target});
+    assert_eq!(api.post(&format!("{PODS}/p/binding"), binding).await.0, 400);
+    assert!(api.get(&format!("{PODS}/p")).await.1["spec"]["nodeName"].is_null());
+}
+
+#[tokio::test]
+async fn subresources_of_a_pod_change_only_what_they_are_for() {
+    let api = Api::new();
+    api.post(PODS, pod("p")).await;
+    let path = format!("{PODS}/p");
+    let (_, stored) = api.get(&path).await;
+    let container = stored["spec"]["containers"][0].clone();
+    let mut other = container.clone();
+    other["image"] = json!("evil");
+    let (code, refused) = api.merge(&format!("{path}/resize"), json!({"spec": {"containers": [other]}})).await;
+    assert_eq!(code, 422, "{refused}");
+    let mut larger = container.clone();
+    larger["resources"] = json!({"limits": {"cpu": "2"}});
+    assert_eq!(api.merge(&format!("{path}/resize"), json!({"spec": {"containers": [larger]}})).await.0, 200);
+
+    let debug = format!("{path}/ephemeralcontainers");
+    let change = |list: Value| json!({"spec": {"ephemeralContainers": list}});
+    for (wrong, code) in [
+        (json!([{"name": container["name"], "image": "x"}]), 422),
+        (json!([{"name": "a"}]), 422),
+        (json!([{"name": "a", "image": "x", "ports": [{"containerPort": 1}]}]), 422),
+        (json!([{"name": "a", "image": "x", "targetContainerName": "nobody"}]), 422),
+        (json!([{"name": "a", "image": 7}]), 422),
+    ] {
+        assert_eq!(api.merge(&debug, change(wrong.clone())).await.0, code, "{wrong}");
+    }
+    assert_eq!(api.merge(&debug, change(json!([{"name": "a", "image": "x"}]))).await.0, 200);
+    assert_eq!(api.merge(&debug, change(json!([{"name": "a", "image": "y"}]))).await.0, 422);
+    assert_eq!(api.merge(&debug, change(json!([]))).await.0, 422);
+    assert_eq!(api.get(&path).await.1["spec"]["containers"][0]["image"], container["image"]);
+}
+
+#[tokio::test]
 async fn finalizers_hold_an_object_until_the_last_is_gone() {
     let api = Api::new();
     let mut sent = map("m");

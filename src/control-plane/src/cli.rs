@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+/// The client of controllers warns with whole answers, secrets included, when it cannot read one.
+const DEFAULT_LOG_FILTER: &str = "info,kube_client=off,kube_runtime=off";
+
 use crate::{allocator, run, standalone};
 
 /// Threads of the runtime unless told otherwise. More threads cost memory and win nothing on small machines.
@@ -50,7 +53,7 @@ enum Verb {
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     allocator::keep_small();
-    let filter = EnvFilter::try_from_env("NARU_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("NARU_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG_FILTER));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     match execute(arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -59,6 +59,7 @@ fn reference(schema: &Value, all: &Map<String, Value>, structures: &BTreeMap<&st
             Some(values) => format!("Type::Map(&{})", reference(values, all, structures)),
             None => "Type::Any".to_owned(),
         },
+        Some("string") if schema["format"] == "date-time" => "Type::Time".to_owned(),
         Some("string") => "Type::String".to_owned(),
         Some("boolean") => "Type::Boolean".to_owned(),
         Some("integer") if schema["format"] == "int32" => "Type::Integer32".to_owned(),

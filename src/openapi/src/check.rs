@@ -19,6 +19,8 @@ pub(crate) enum Type {
     String,
     IntOrString,
     Quantity,
+    /// RFC 3339.
+    Time,
     List(&'static Type),
     Map(&'static Type),
     /// Index in `STRUCTURES`.
@@ -62,6 +64,8 @@ pub fn check(group: &str, version: &str, kind: &str, object: &Value) -> Option<F
 #[derive(Default)]
 struct Path<'a> {
     parts: Vec<Part<'a>>,
+    /// The value is an element of a list or a map, not a field.
+    within_collection: bool,
 }
 
 enum Part<'a> {
@@ -89,7 +93,11 @@ fn visit<'a>(value: &'a Value, kind: Type, structure: &'static str, path: &mut P
         findings.mistyped.push(Mistyped { path: path.text(), found, structure, expected });
     };
     match (kind, value) {
-        (_, Value::Null) | (Type::Any, _) => {}
+        (Type::Any, _) => {}
+        // Go makes an empty element of it; other typed clients fail on the whole list that holds such an object.
+        (kind, Value::Null) if path.within_collection => mistyped(expected(kind)),
+        (_, Value::Null) => {}
+        (Type::Time, Value::String(text)) if naru_api::time::parse_micros(text).is_some() => {}
         (Type::Boolean, Value::Bool(_)) | (Type::String, Value::String(_)) => {}
         (Type::Quantity, Value::String(_) | Value::Number(_)) | (Type::IntOrString, Value::String(_)) => {}
         (Type::Integer64, Value::Number(number)) if number.is_i64() => {}
@@ -98,6 +106,7 @@ fn visit<'a>(value: &'a Value, kind: Type, structure: &'static str, path: &mut P
         (Type::List(item), Value::Array(items)) => {
             for (index, value) in items.iter().enumerate() {
                 path.parts.push(Part::Index(index));
+                path.within_collection = true;
                 visit(value, *item, structure, path, findings);
                 path.parts.pop();
             }
@@ -105,6 +114,7 @@ fn visit<'a>(value: &'a Value, kind: Type, structure: &'static str, path: &mut P
         (Type::Map(item), Value::Object(entries)) => {
             for (name, value) in entries {
                 path.parts.push(Part::Field(name));
+                path.within_collection = true;
                 visit(value, *item, structure, path, findings);
                 path.parts.pop();
             }
@@ -113,6 +123,7 @@ fn visit<'a>(value: &'a Value, kind: Type, structure: &'static str, path: &mut P
             let structure = &STRUCTURES[usize::from(index)];
             for (name, value) in entries {
                 path.parts.push(Part::Field(name));
+                path.within_collection = false;
                 match structure.fields.binary_search_by_key(&name.as_str(), |(field, _)| field) {
                     Ok(found) => visit(value, structure.fields[found].1, structure.name, path, findings),
                     Err(_) => findings.unknown.push(path.text()),
@@ -133,6 +144,7 @@ fn expected(kind: Type) -> &'static str {
         Type::String => "string",
         Type::IntOrString => "intstr.IntOrString",
         Type::Quantity => "resource.Quantity",
+        Type::Time => "Time",
         Type::List(_) => "slice",
         Type::Map(_) => "map",
         Type::Structure(index) => STRUCTURES[usize::from(index)].name,
@@ -190,6 +202,26 @@ mod tests {
     fn a_number_beyond_32_bits_is_no_replica_count() {
         let findings = check("apps", "v1", "Deployment", &json!({"spec": {"replicas": 3_000_000_000_u64}})).unwrap();
         assert_eq!(findings.mistyped.len(), 1);
+    }
+
+    #[test]
+    fn a_moment_has_to_be_one() {
+        let lease = |time: &str| {
+            let object = json!({"metadata": {"creationTimestamp": null}, "spec": {"renewTime": time}});
+            check("coordination.k8s.io", "v1", "Lease", &object).unwrap().mistyped.len()
+        };
+        assert_eq!((lease("2026-11-20T10:00:00.000000Z"), lease("2026-11-20T10:00:00+02:00")), (0, 0));
+        assert_eq!((lease("yesterday"), lease("")), (1, 1));
+    }
+
+    #[test]
+    fn null_is_no_element() {
+        let object = json!({"metadata": {"labels": {"a": null}, "annotations": null},
+            "spec": {"containers": [null], "volumes": [{"name": "v", "emptyDir": null}]}});
+        let findings = check("", "v1", "Pod", &object).unwrap();
+        let mut paths: Vec<&str> = findings.mistyped.iter().map(|one| one.path.as_str()).collect();
+        paths.sort_unstable();
+        assert_eq!(paths, ["metadata.labels.a", "spec.containers[0]"]);
     }
 
     #[test]

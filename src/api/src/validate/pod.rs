@@ -428,8 +428,9 @@ pub(crate) fn node(node: &Value) -> Vec<FieldError> {
 
 pub(crate) fn node_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    if !meta::list_at(old, &["spec", "podCIDRs"]).is_empty()
-        && new.pointer("/spec/podCIDRs") != old.pointer("/spec/podCIDRs")
+    // Both spell the same network, and routes are made from either.
+    let changed = |pointer| new.pointer(pointer) != old.pointer(pointer);
+    if !meta::list_at(old, &["spec", "podCIDRs"]).is_empty() && (changed("/spec/podCIDRs") || changed("/spec/podCIDR"))
     {
         let text = "node updates may not change podCIDR except from \"\" to valid";
         errors.push(FieldError::forbidden("spec.podCIDRs", text));

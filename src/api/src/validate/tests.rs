@@ -278,6 +278,8 @@ fn nodes_and_jobs() {
         &json!({"spec": {"podCIDR": "10.244.2.0/24", "podCIDRs": ["10.244.2.0/24"]}}),
     );
     assert_eq!(errors, ["spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"]);
+    let half = updated(("", "v1", "Node"), &ranged, &json!({"spec": {"podCIDR": "10.244.2.0/24"}}));
+    assert_eq!(half, errors);
     let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "a"}]}});
     let job = json!({"metadata": {"name": "j", "namespace": "b", "uid": "u-1"}, "spec": {"template": template}});
     let kind = ("batch", "v1", "Job");

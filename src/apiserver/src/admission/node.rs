@@ -48,7 +48,8 @@ pub(super) fn admit(reader: &dyn ObjectReader, request: &AdmissionRequest<'_>) -
     }
     let refusal = match (request.resource.group, request.resource.plural, request.info.subresource.as_str()) {
         ("", "pods", "") => pod(node, request),
-        ("", "pods", "status") => of_own_pod(reader, node, request, "only update pod status for pods"),
+        ("", "pods", "status") => of_own_pod(reader, node, request, "only update pod status for pods")
+            .or_else(|| relabelled(request).then(|| format!("node {node:?} cannot update labels through pod status"))),
         ("", "pods", "eviction") => of_own_pod(reader, node, request, "only evict pods"),
         ("", "pods", other) => {
             Some(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"))
@@ -114,9 +115,20 @@ fn own_node(node: &str, request: &AdmissionRequest<'_>) -> Option<String> {
             if items(old, "/spec/taints") != items(request.object, "/spec/taints") {
                 return Some(format!("node {node:?} is not allowed to modify taints"));
             }
+            // Garbage collection would delete the node, and a new one could come with labels of its own choice.
+            if items(old, "/metadata/ownerReferences") != items(request.object, "/metadata/ownerReferences") {
+                return Some(format!("node {node:?} is not allowed to modify ownerReferences"));
+            }
             forbidden_labels(&new, &labels(old).unwrap_or_default(), false)
         }
     }
+}
+
+/// Labels decide which Services and budgets count a pod: not for its node to choose.
+fn relabelled(request: &AdmissionRequest<'_>) -> bool {
+    let Some(old) = request.old_object else { return false };
+    let labels = |object: &Value| object.pointer("/metadata/labels").and_then(Value::as_object).cloned();
+    labels(old).unwrap_or_default() != labels(request.object).unwrap_or_default()
 }
 
 fn forbidden_labels(new: &Map<String, Value>, old: &Map<String, Value>, creating: bool) -> Option<String> {

@@ -244,6 +244,19 @@ fn nodes_write_only_what_is_theirs() {
         refusal(cluster.act(Operation::Update, PODS, "status", bound("w1"), Some(&bound("w2")))),
         "pods \"p\" is forbidden: node \"w1\" can only update pod status for pods with spec.nodeName set to itself"
     );
+    let mut relabelled = bound("w1");
+    relabelled["metadata"]["labels"] = json!({"app": "web"});
+    assert!(
+        refusal(cluster.act(Operation::Update, PODS, "status", relabelled, Some(&bound("w1"))))
+            .ends_with("node \"w1\" cannot update labels through pod status")
+    );
+    let mut owned = old.clone();
+    owned["metadata"]["ownerReferences"] = json!([{"uid": "x"}]);
+    assert!(refusal(cluster.update(NODES, owned, &old)).ends_with("is not allowed to modify ownerReferences"));
+    assert!(
+        refusal(cluster.act(Operation::Update, PODS, "ephemeralcontainers", bound("w1"), Some(&bound("w1"))))
+            .contains("unexpected pod subresource \"ephemeralcontainers\"")
+    );
     assert!(cluster.act(Operation::Delete, PODS, "", Value::Null, Some(&bound("w1"))).is_ok());
     assert!(
         refusal(cluster.act(Operation::Delete, PODS, "", Value::Null, Some(&bound("w2")))).contains("only delete pods")

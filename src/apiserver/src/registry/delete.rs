@@ -66,7 +66,10 @@ impl Registry {
                 let change = |now: &Value| match now["metadata"]["resourceVersion"] == base.as_str() {
                     true => Ok(marked.clone()),
                     // Written in between: what was decided on the old state has to be decided again.
-                    false => Ok(mark(target, now, options)),
+                    false => {
+                        check_preconditions(target, now, options)?;
+                        Ok(mark(target, now, options))
+                    }
                 };
                 let saved = self.modify(call, target, Part::Own, options.dry_run, &change).await?;
                 return Ok(Deleted::Marked(saved));

@@ -24,7 +24,9 @@ pub(crate) enum Part {
     Main,
     /// Status, labels and annotations.
     Status,
-    /// Whatever the server's own code changes (binding, finalize, marks of deletion): no rules, no admission.
+    /// The fields of one subresource (binding, finalize, approval, resize), picked and judged by its own code.
+    Fields,
+    /// Marks of a deletion, which was admitted as such.
     Own,
 }
 
@@ -87,7 +89,9 @@ impl Registry {
         if part == Part::Own {
             return self.store_change(target, dry_run, (entry, old), new).await;
         }
-        prepare(target, part, old, &mut new)?;
+        if part != Part::Fields {
+            prepare(target, part, old, &mut new)?;
+        }
         let mut request = AdmissionRequest {
             operation: Operation::Update,
             resource: target.row,
@@ -118,6 +122,8 @@ impl Registry {
         if *old == new {
             return Ok(Step::Done(Saved::Entry(Arc::clone(entry))));
         }
+        // Whatever way it was changed: one object that typed clients cannot read ends every watch of its kind.
+        crate::schema::check_types(target.row, &new)?;
         if dry_run {
             new["metadata"]["resourceVersion"] = entry.revision.to_string().into();
             return Ok(Step::Done(Saved::Dry(new)));
@@ -181,6 +187,9 @@ fn prepare(target: &Target<'_>, part: Part, old: &Value, new: &mut Value) -> Res
 
 fn validate(target: &Target<'_>, part: Part, old: &Value, new: &mut Value) -> Result<(), ApiError> {
     let row = target.row;
+    if part == Part::Fields {
+        return Ok(());
+    }
     naru_api::apply_defaults(row, new);
     metadata::check_finalizers(row, target.name, old, new)?;
     let errors = match part {

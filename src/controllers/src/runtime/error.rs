@@ -48,9 +48,9 @@ impl Error {
         })
     }
 
-    /// Others write too, and the queue retries: nothing to tell anybody.
+    /// Others write and delete too, and the queue retries: nothing to tell anybody.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Self::Later(_)) || self.is_conflict() || self.is_namespace_terminating()
+        matches!(self, Self::Later(_)) || self.is_conflict() || self.is_not_found() || self.is_namespace_terminating()
     }
 
     /// The server's own words, without the wrapping that debug output adds.
@@ -75,4 +75,20 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(code: u16, reason: &str) -> Error {
+        let status = kube::core::Status { code, reason: reason.to_owned(), ..kube::core::Status::default() };
+        Error::Kube(kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn an_object_deleted_meanwhile_is_ordinary_and_a_refusal_is_not() {
+        assert!(answered(404, "NotFound").is_ordinary());
+        assert!(!answered(403, "Forbidden").is_ordinary());
+    }
 }

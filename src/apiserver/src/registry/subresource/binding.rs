@@ -18,7 +18,7 @@ impl Registry {
             return Err(ApiError::bad_request("target: a binding needs the name of a Node"));
         }
         let change = |pod: &Value| bound(&target, pod, binding, &node);
-        self.modify(call, &target, Part::Own, call.query.dry_run()?, &change).await?;
+        self.modify(call, &target, Part::Fields, call.query.dry_run()?, &change).await?;
         let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         answer(&success, StatusCode::CREATED, call.output)
     }

@@ -2,6 +2,7 @@
 
 mod binding;
 mod eviction;
+mod pod_fields;
 mod scale;
 
 use bytes::Bytes;
@@ -58,9 +59,17 @@ impl Registry {
                 None => sent.clone(),
             };
             check_version(target, old, &wanted)?;
-            Ok(take_fields(row, old, &wanted, pointers))
+            let new = take_fields(row, old, &wanted, pointers);
+            let mut errors = (row.strategy.validate)(&new);
+            if kinds::is_pod(row) {
+                errors.extend(pod_fields::judge(&call.info.subresource, &new, old));
+            }
+            match errors.is_empty() {
+                true => Ok(new),
+                false => Err(ApiError::invalid(row, target.name, &errors)),
+            }
         };
-        let saved = self.modify(call, target, Part::Own, call.query.dry_run()?, &change).await?;
+        let saved = self.modify(call, target, Part::Fields, call.query.dry_run()?, &change).await?;
         self.respond_saved(call, row, saved, StatusCode::OK)
     }
 }
