@@ -46,6 +46,12 @@ enum Command {
     Apply(commands::apply::Apply),
     /// Hosts and nodes, and how they are.
     Status(commands::status::Status),
+    /// Why a host is no Ready node: the first broken link, what shows it, and the fix.
+    Explain(commands::explain::Explain),
+    /// What on the hosts is not as it should be.
+    Diff(commands::diff::Diff),
+    /// What earlier runs did.
+    Journal(commands::journal::Journal),
     /// Print a kubeconfig for this cluster.
     Kubeconfig(commands::kubeconfig::Kubeconfig),
     /// Container images on the hosts.
@@ -130,6 +136,9 @@ async fn dispatch(command: Command, terminal: Terminal) -> Result<Exit, Failure>
         Command::Plan(plan) => plan.run(terminal).await,
         Command::Apply(apply) => apply.run(terminal).await,
         Command::Status(status) => status.run(terminal).await,
+        Command::Explain(explain) => explain.run(terminal).await,
+        Command::Diff(diff) => diff.run(terminal).await,
+        Command::Journal(journal) => journal.run(terminal),
         Command::Kubeconfig(kubeconfig) => kubeconfig.run().await,
         Command::Image(image) => image.run(terminal).await,
         Command::Machines(machines) => machines.run(terminal).await,

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fs_err as fs;
-use naru_inventory::{Host, Inventory};
+use naru_agent::Facts;
+use naru_inventory::{Host, Inventory, Role};
 use naru_observe::{HostObservation, Observation};
 use naru_plan::{Plan, desired};
+use naru_resources::Resource;
 
 use crate::artifacts::{self, Found};
 use crate::exit::Failure;
@@ -38,6 +40,23 @@ pub(crate) struct InventoryFlag {
     /// The inventory.
     #[arg(short = 'f', long = "file", value_name = "FILE", default_value = "cluster.yaml")]
     pub(crate) file: PathBuf,
+}
+
+/// The same for verbs that take a host first: as a second argument, or by flag.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AnyInventory {
+    /// The inventory. Default: cluster.yaml.
+    #[arg(value_name = "FILE", conflicts_with = "flag")]
+    file: Option<PathBuf>,
+    /// The same by flag.
+    #[arg(id = "flag", short = 'f', long = "file", value_name = "FILE")]
+    flag: Option<PathBuf>,
+}
+
+impl AnyInventory {
+    pub(crate) fn file(&self) -> &Path {
+        self.file.as_deref().or(self.flag.as_deref()).unwrap_or(Path::new("cluster.yaml"))
+    }
 }
 
 pub(crate) fn read_inventory(file: &Path) -> Result<Inventory, Failure> {
@@ -72,9 +91,7 @@ impl Session {
     }
 
     pub(crate) async fn observe(&self, done: &(dyn Fn(&str, &HostObservation) + Sync)) -> Observation {
-        let desire = |host: &Host, facts: &naru_agent::Facts| {
-            desired(&self.inventory, host, facts, &self.found.programs).map(|desired| desired.resources())
-        };
+        let desire = |host: &Host, facts: &Facts| self.resources(host, facts);
         let mut observation = naru_observe::observe(&self.inventory, &self.fleet, &desire, done).await;
         for host in &self.off {
             observation.hosts.insert(host.clone(), HostObservation::Missing { is_off: true });
@@ -84,6 +101,28 @@ impl Session {
 
     pub(crate) fn plan(&self, observation: &Observation) -> Plan {
         naru_plan::plan(&self.inventory, observation, &self.found.programs)
+    }
+
+    /// What a host of these facts should look like.
+    pub(crate) fn resources(&self, host: &Host, facts: &Facts) -> Result<Vec<Resource>, String> {
+        desired(&self.inventory, host, facts, &self.found.programs).map(|desired| desired.resources())
+    }
+
+    /// The role of a host whose machine does not run, and whether it is only switched off.
+    pub(crate) fn is_missing(&self, name: &str) -> Option<(Role, bool)> {
+        let groups = self.inventory.spec.machines.as_ref()?.groups.iter();
+        let mut named = groups.flat_map(|group| group.machine_names().map(|name| (name, group.role)));
+        let (_, role) = named.find(|(known, _)| known == name && self.inventory.host(name).is_none())?;
+        Some((role, self.off.iter().any(|off| off == name)))
+    }
+
+    /// Refuses names that no host has.
+    pub(crate) fn check_names(&self, names: &[String]) -> Result<(), Failure> {
+        let known = self.inventory.host_names();
+        match names.iter().find(|name| !known.contains(name)) {
+            Some(name) => self.host(name).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// The host of this name.

@@ -6,6 +6,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJEwbJNqSuXPSVsJ0tbQ5hM0wZS3UQZnW1pHcX2gRQ0d";
+
+/// A port of this machine on which nobody listens.
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A cluster whose hosts refuse connections; the port is written as PORT where it is shown.
+fn unreachable_cluster(folder: &Path) -> u16 {
+    let port = closed_port();
+    let text = format!(
+        "apiVersion: naru.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: prod}}\nspec:\n  ssh: {{port: {port}, \
+         keyPath: key, configPath: none}}\n  hosts:\n    - {{name: cp1, role: control-plane, address: 127.0.0.1, hostKey: \"{KEY}\"}}\n    \
+         - {{name: w1, role: worker, address: 127.0.0.2, hostKey: \"{KEY}\"}}\n"
+    );
+    fs_err::write(folder.join("cluster.yaml"), text).unwrap();
+    port
+}
 
 fn naru(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_naru"));
@@ -25,6 +43,10 @@ fn seen(output: &Output) -> String {
         text(&output.stdout),
         text(&output.stderr)
     )
+}
+
+fn without_port(text: &str, port: u16) -> String {
+    text.replace(&port.to_string(), "PORT")
 }
 
 /// A folder with files that stand where the programs would be; nothing here ever runs them.
@@ -103,4 +125,78 @@ fn schema_and_completions_are_printed() {
     insta::assert_snapshot!("version", seen(&naru(folder.path(), &["version"])));
     insta::assert_snapshot!("help", seen(&naru(folder.path(), &["--help"])));
     assert_eq!(naru(folder.path(), &["aply"]).status.code(), Some(1));
+}
+
+#[test]
+fn hosts_that_cannot_be_reached_are_told_by_every_verb() {
+    let folder = folder_with_programs();
+    let port = unreachable_cluster(folder.path());
+    for verb in [&["explain", "w1"][..], &["status"], &["diff"], &["plan"], &["apply", "--yes"]] {
+        let arguments = [verb, &["--artifacts", "."]].concat();
+        let text = without_port(&seen(&naru(folder.path(), &arguments)), port);
+        insta::assert_snapshot!(format!("unreachable_{}", verb[0]), text);
+    }
+    assert!(!folder.path().join("XDG_STATE_HOME").exists(), "no journal was begun");
+}
+
+#[test]
+fn what_verbs_show_is_also_json() {
+    let folder = folder_with_programs();
+    unreachable_cluster(folder.path());
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let output = naru(folder.path(), &[arguments, &["-o", "json"]].concat());
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", seen(&output)))
+    };
+    let chain = json(&["explain", "w1", "--artifacts", "."]);
+    assert_eq!(
+        (&chain["broken"], &chain["links"][0]["name"], &chain["links"][1]["state"]),
+        (&"ssh".into(), &"machine".into(), &"broken".into())
+    );
+    let status = json(&["status", "--artifacts", "."]);
+    assert_eq!((&status["isWell"], &status["hosts"][1]["state"]), (&false.into(), &"unreachable".into()));
+    let diff = json(&["diff", "w1", "--artifacts", "."]);
+    assert_eq!((&diff["hosts"][0]["host"], diff["hosts"].as_array().unwrap().len()), (&"w1".into(), 1));
+    assert_eq!(json(&["journal"]), serde_json::json!([]));
+}
+
+#[test]
+fn names_that_no_host_has_are_the_users_mistake() {
+    let folder = folder_with_programs();
+    unreachable_cluster(folder.path());
+    for verb in [&["explain", "w9"][..], &["diff", "w9"]] {
+        let output = naru(folder.path(), &[verb, &["--artifacts", "."]].concat());
+        assert_eq!(output.status.code(), Some(1), "{verb:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("its hosts: cp1, w1"), "{}", seen(&output));
+    }
+}
+
+#[test]
+fn journals_are_listed_and_shown_also_torn_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    unreachable_cluster(folder.path());
+    insta::assert_snapshot!(
+        "journal_none",
+        seen(&naru(folder.path(), &["journal", "--last"])).replace(&folder.path().display().to_string(), "FOLDER")
+    );
+    let state = folder.path().join("XDG_STATE_HOME/naru/prod");
+    fs_err::create_dir_all(&state).unwrap();
+    let lines = [
+        r#"{"time":"2026-11-20T12:00:00Z","event":"started","cluster":"prod","fingerprint":"ab","steps":3,"owner":"ann@desk"}"#,
+        r#"{"time":"2026-11-20T12:00:01Z","event":"stepStarted","step":"w1/a","host":"w1","title":"prepare the host"}"#,
+        r#"{"time":"2026-11-20T12:00:02Z","event":"stepSucceeded","step":"w1/a","host":"w1","title":"prepare the host","elapsedMs":900,"changes":["create /etc/naru"]}"#,
+        r#"{"time":"2026-11-20T12:00:03Z","event":"stepFailed","step":"w1/b","host":"w1","title":"install the container runtime","elapsedMs":1000,"error":{"primary":"no room","detail":"ENOSPC","hint":"make room"}}"#,
+        r#"{"time":"2026-11-20T12:00:03Z","event":"stepSkipped","step":"w1/c","host":"w1","title":"run the node","because":"it needs w1/b"}"#,
+        r#"{"time":"2026-11-20T12:00:04Z","event":"finished","succeeded":1,"failed":1,"skipped":1,"interrupted":false,"elapsedMs":4000}"#,
+    ];
+    fs_err::write(state.join("20261120T120000.000Z.ndjson"), lines.join("\n") + "\n").unwrap();
+    fs_err::write(state.join("20261120T130000.000Z.ndjson"), lines[..2].join("\n") + "\n{\"time\":\"2026-1").unwrap();
+    insta::assert_snapshot!("journal_list", seen(&naru(folder.path(), &["journal"])));
+    insta::assert_snapshot!("journal_last", seen(&naru(folder.path(), &["journal", "--last"])));
+    insta::assert_snapshot!(
+        "journal_run",
+        seen(&naru(folder.path(), &["journal", "20261120T12", "--cluster", "prod"]))
+    );
+    assert_eq!(naru(folder.path(), &["journal", "20261120"]).status.code(), Some(1), "two runs begin like that");
+    assert_eq!(naru(folder.path(), &["journal", "--cluster", "../x"]).status.code(), Some(1));
 }

@@ -1,8 +1,11 @@
 //! The verbs, one file each.
 
 pub(crate) mod apply;
+pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod init;
+pub(crate) mod journal;
 pub(crate) mod kubeconfig;
 pub(crate) mod logs;
 pub(crate) mod machines;
@@ -12,8 +15,24 @@ pub(crate) mod status;
 
 use std::io::Write;
 
+use serde::Serialize;
+
 use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
+
+/// How data is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Text,
+    /// One JSON document on standard output.
+    Json,
+}
+
+/// A document for standard output.
+pub(crate) fn json(document: &impl Serialize) -> String {
+    serde_json::to_string_pretty(document).expect("what verbs show is plain data with text keys") + "\n"
+}
 
 /// Data for standard output.
 pub(crate) fn print(text: &str) -> Result<Exit, Failure> {
