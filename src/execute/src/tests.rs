@@ -219,7 +219,7 @@ async fn observe(memory: &Memory) -> Observation {
 }
 
 async fn plan(memory: &Memory) -> Plan {
-    naru_plan::plan(&inventory(), &observe(memory).await, &programs())
+    naru_plan::plan(&inventory(), &observe(memory).await, &programs(), &naru_plan::Options::default())
 }
 
 async fn run(

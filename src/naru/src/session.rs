@@ -100,7 +100,7 @@ impl Session {
     }
 
     pub(crate) fn plan(&self, observation: &Observation) -> Plan {
-        naru_plan::plan(&self.inventory, observation, &self.found.programs)
+        naru_plan::plan(&self.inventory, observation, &self.found.programs, &naru_plan::Options::default())
     }
 
     /// What a host of these facts should look like.
