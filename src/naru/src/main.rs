@@ -10,6 +10,7 @@ mod exit;
 mod fake;
 mod fleet;
 mod health;
+mod hooks;
 mod machines;
 mod private;
 mod runs;

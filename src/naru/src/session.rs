@@ -13,6 +13,7 @@ use naru_resources::Resource;
 use crate::artifacts::{self, Found};
 use crate::exit::Failure;
 use crate::fleet::SshFleet;
+use crate::hooks::Hooked;
 use crate::machines;
 
 /// Flags of all verbs that reach hosts.
@@ -74,7 +75,7 @@ pub(crate) fn read_inventory(file: &Path) -> Result<Inventory, Failure> {
 pub(crate) struct Session {
     pub(crate) inventory: Inventory,
     pub(crate) found: Found,
-    pub(crate) fleet: SshFleet,
+    pub(crate) fleet: Hooked<SshFleet>,
     off: Vec<String>,
 }
 
@@ -87,6 +88,7 @@ impl Session {
         let found = artifacts::find(reach.artifacts.as_deref())?;
         let (inventory, off) = machines::with_hosts(inventory).await?;
         let fleet = SshFleet::new(&inventory, &found, reach.accept_new_host_keys);
+        let fleet = Hooked::new(&inventory, fleet);
         Ok(Self { inventory, found, fleet, off })
     }
 
