@@ -52,20 +52,22 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Client<R, W> {
         Ok(response)
     }
 
-    /// Sends an artifact; `sent` hears how many bytes have gone out so far.
+    /// Sends an artifact from this offset on, where `source` stands already; `sent` hears how many bytes of the whole
+    /// are over there.
     pub async fn upload(
         &mut self,
         sha256: &str,
         size_bytes: u64,
+        offset_bytes: u64,
         mut source: impl AsyncRead + Unpin,
         sent: &(dyn Fn(u64) + Sync),
         deadline: Duration,
     ) -> Result<Response, ClientError> {
         self.begin()?;
         let exchange = async {
-            self.send(&Request::Upload { sha256: sha256.to_owned(), size_bytes }).await?;
+            self.send(&Request::Upload { sha256: sha256.to_owned(), size_bytes, offset_bytes }).await?;
             let mut buffer = vec![0_u8; UPLOAD_FRAME_BYTES];
-            let mut sent_bytes = 0_u64;
+            let mut sent_bytes = offset_bytes;
             loop {
                 let count = source.read(&mut buffer).await.map_err(ClientError::Source)?;
                 if count == 0 {

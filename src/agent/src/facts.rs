@@ -59,9 +59,13 @@ fn from_files(host: &Host) -> Facts {
         can_lower_oom_score: has_capability(&text("/proc/self/status"), CAP_SYS_RESOURCE),
         unix_time_ms: unix_time_ms(),
         versions: PROGRAMS.iter().filter_map(|(name, flag)| version(host, name, flag)).collect(),
-        units: units.into_iter().map(|(name, active_state)| UnitState { name, active_state }).collect(),
+        units: units
+            .into_iter()
+            .map(|(name, active_state)| UnitState { name, active_state, started_unix_ms: 0 })
+            .collect(),
         authority: Some(authority(&text(AUTHORITY))),
         agent_version: AGENT_VERSION.to_owned(),
+        ..Facts::default()
     }
 }
 

@@ -14,10 +14,13 @@ mod stdio;
 pub use client::{Client, ClientError};
 pub use facts::gather as gather_facts;
 pub use frame::{FrameError, MAX_FRAME_BYTES};
-pub use message::{ApiRequest, ApiResponse, Facts, Failure, FailureKind, Request, Response, UnitState};
-pub use naru_resources::{Host, Stop};
+pub use message::{
+    ApiRequest, ApiResponse, CertificateFact, Checked, EtcdMember, EtcdRequest, Facts, Failure, FailureKind, Link,
+    LinkName, ListeningPort, MissingArtifact, NetworkLink, Request, Response, Route, Target, UnitState,
+};
+pub use naru_resources::{Entry, Host, Stop};
 pub use server::serve;
 pub use stdio::{serve_stdio, serve_stdio_on};
 
 /// Protocol and build, as `Facts` report them.
-pub const AGENT_VERSION: &str = concat!("1/", env!("CARGO_PKG_VERSION"));
+pub const AGENT_VERSION: &str = concat!("2/", env!("CARGO_PKG_VERSION"));

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::api::ApiAccess;
 use crate::frame::{self, FrameError};
 use crate::lock::Lock;
-use crate::{Failure, FailureKind, Request, Response, facts};
+use crate::{Checked, Failure, FailureKind, MissingArtifact, Request, Response, facts};
 
 /// Frames read ahead of the one at work: enough to keep an upload flowing.
 const FRAMES_AHEAD: usize = 8;
@@ -97,12 +97,13 @@ impl Session {
         match request {
             Request::Facts => Ok(Response::Facts(Box::new(facts::gather(&self.host).await))),
             Request::Check { resources } => self.check(resources).await,
-            Request::Apply { resources } => self.apply(resources).await,
+            Request::Apply { resources, revert_after_seconds: _ } => self.apply(resources).await,
             Request::MissingArtifacts { sha256 } => {
                 let missing = self.blocking(move |host| missing_artifacts(host, &sha256)).await?;
-                Ok(Response::MissingArtifacts { sha256: missing })
+                let missing = missing.into_iter().map(|sha256| MissingArtifact { sha256, have_bytes: 0 }).collect();
+                Ok(Response::MissingArtifacts { missing })
             }
-            Request::Upload { sha256, size_bytes } => self.upload(&sha256, size_bytes, frames).await,
+            Request::Upload { sha256, size_bytes, offset_bytes: _ } => self.upload(&sha256, size_bytes, frames).await,
             Request::SigningRequest { certificate } => {
                 let pem = self.blocking(move |host| signing_request(host, &certificate)).await?;
                 Ok(Response::SigningRequest { pem })
@@ -122,25 +123,35 @@ impl Session {
                 if self.lock.is_none() {
                     self.lock = Some(Lock::take(&self.host, &owner)?);
                 }
-                Ok(Response::Done)
+                Ok(Response::Locked { fence: 0 })
             }
+            Request::Fence { .. } => Ok(Response::Done),
             Request::UnitLog { unit, lines } => {
                 let read = move |host: &Host| Ok(journal(host, &unit, lines.min(MAX_LOG_LINES)));
                 Ok(Response::Log { lines: self.blocking(read).await? })
             }
+            _ => Ok(failed(FailureKind::Permanent, "this agent does not know the request".to_owned())),
         }
     }
 
     async fn check(&self, resources: Vec<Resource>) -> Result<Response, Failure> {
-        let changes = self.blocking(move |host| check_all(host, &resources)).await?;
-        Ok(Response::Changes { changes })
+        let checked = move |host: &Host| {
+            let wanted: Vec<String> = resources.iter().filter_map(Resource::artifact).map(str::to_owned).collect();
+            let mut missing_artifacts = missing_artifacts(host, &wanted)?;
+            missing_artifacts.sort();
+            missing_artifacts.dedup();
+            let manifest = Manifest::load(host)?.entries;
+            let changes = check_all(host, &resources)?;
+            Ok(Checked { changes, missing_artifacts, manifest, drifted: Vec::new() })
+        };
+        Ok(Response::Checked(self.blocking(checked).await?))
     }
 
     async fn apply(&self, resources: Vec<Resource>) -> Result<Response, Failure> {
         let (host, stop) = (self.host.clone(), self.stop.clone());
         let applied = tokio::task::spawn_blocking(move || apply_all(&host, &resources, &stop)).await;
         match applied {
-            Ok(Ok(changes)) => Ok(Response::Changes { changes }),
+            Ok(Ok(changes)) => Ok(Response::Changes { changes, confirmation: None }),
             Ok(Err((error, done))) => Err(failure(&error, &done)),
             Err(crash) => Err(crashed(&crash)),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use naru_agent::{ApiRequest, Failure, FailureKind, Request, Response};
 use naru_inventory::{Host, Inventory};
-use naru_observe::{AgentError, Fleet, HostAgent, MAX_CALL_SECONDS, api_call, node_from_json};
+use naru_observe::{AgentError, Fleet, HostAgent, api_call, node_from_json};
 use naru_plan::{Action, Artifact, CONTROL_PLANE_UNIT, NODE_UNIT, Step};
 use naru_resources::Certificate;
 use std::sync::Arc;
@@ -31,26 +31,16 @@ pub(crate) struct World<'a> {
     pub(crate) uploads: &'a Semaphore,
 }
 
-/// The longest that one attempt of this action may take.
-pub(crate) fn deadline(action: &Action) -> Duration {
-    match action {
-        Action::WaitForApi => API_DEADLINE + Duration::from_secs(30),
-        Action::WaitForNode { .. } => NODE_DEADLINE + Duration::from_secs(30),
-        Action::Label { .. } | Action::Certificates { .. } => Duration::from_secs(60),
-        Action::Upload { .. } | Action::Apply { .. } | Action::MakeMachine => Duration::from_secs(MAX_CALL_SECONDS),
-    }
-}
-
 impl World<'_> {
     /// Does a step; answers with one line per change that was really made.
     pub(crate) async fn perform(&self, step: &Step) -> Result<Vec<String>, AgentError> {
         match &step.action {
             Action::MakeMachine => Err(permanent(format!("machine {} has to be made first", step.host))),
-            Action::Upload { artifacts } => self.upload(step, artifacts).await,
-            Action::Apply { resources } => {
+            Action::Upload { artifacts, .. } => self.upload(step, artifacts).await,
+            Action::Apply { resources, .. } => {
                 let agent = self.agent(&step.host).await?;
-                match agent.call(Request::Apply { resources: resources.clone() }).await? {
-                    Response::Changes { changes } => Ok(changes.into_iter().map(|change| change.summary).collect()),
+                match agent.call(Request::Apply { resources: resources.clone(), revert_after_seconds: None }).await? {
+                    Response::Changes { changes, .. } => Ok(changes.into_iter().map(|change| change.summary).collect()),
                     _ => Err(unexpected(&step.host, "apply")),
                 }
             }
@@ -63,11 +53,13 @@ impl World<'_> {
                 Ok(lines)
             }
             Action::WaitForApi => self.wait_for_api(&step.host).await,
-            Action::WaitForNode { control_plane } => self.wait_for_node(&step.host, control_plane).await,
-            Action::Label { control_plane, change } => {
+            Action::WaitForNode { control_planes } => self.wait_for_node(&step.host, first(control_planes)?).await,
+            Action::Label { control_planes, change } => {
+                let control_plane = first(control_planes)?;
                 let agent = self.agent(control_plane).await?;
                 labels::apply(agent.as_ref(), control_plane, &step.host, change).await
             }
+            _ => Err(permanent(format!("this version cannot {}", step.title))),
         }
     }
 
@@ -86,15 +78,14 @@ impl World<'_> {
         let agent = self.agent(&step.host).await?;
         let sha256 = artifacts.iter().map(|artifact| artifact.sha256.clone()).collect();
         // Asked again: an earlier attempt may have got half of them over.
-        let Response::MissingArtifacts { sha256: missing } = agent.call(Request::MissingArtifacts { sha256 }).await?
-        else {
+        let Response::MissingArtifacts { missing } = agent.call(Request::MissingArtifacts { sha256 }).await? else {
             return Err(unexpected(&step.host, "the question for artifacts"));
         };
         let total: u64 = artifacts.iter().map(|artifact| artifact.size_bytes).sum();
         let mut before = 0;
         let mut lines = Vec::new();
         for artifact in artifacts {
-            if missing.contains(&artifact.sha256) {
+            if let Some(missing) = missing.iter().find(|missing| missing.sha256 == artifact.sha256) {
                 let path = self
                     .programs
                     .path(&artifact.sha256)
@@ -103,7 +94,7 @@ impl World<'_> {
                     let step = step.id.clone();
                     self.sink.event(&Event::StepProgress { step, done: before + sent, total });
                 };
-                agent.upload(&artifact.sha256, path, &tell).await?;
+                agent.upload(&artifact.sha256, path, missing.have_bytes, &tell).await?;
                 lines.push(format!("upload {}", artifact.name));
             }
             before += artifact.size_bytes;
@@ -209,6 +200,10 @@ fn get(path: &str) -> ApiRequest {
         body: String::new(),
         timeout_ms: API_TIMEOUT_MS,
     }
+}
+
+fn first(hosts: &[String]) -> Result<&str, AgentError> {
+    hosts.first().map(String::as_str).ok_or_else(|| permanent("the plan names no control plane to ask".to_owned()))
 }
 
 fn first_line(text: &str) -> &str {

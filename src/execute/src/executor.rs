@@ -12,7 +12,7 @@ use naru_plan::{Plan, Step};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::actions::{World, deadline};
+use crate::actions::World;
 use crate::{Event, Finish, Sink, StepError};
 
 /// All bounds on simultaneous work in one place.
@@ -133,7 +133,7 @@ impl Executor<'_> {
                 Err(error) => Err(error),
             };
             match granted {
-                Ok(Response::Done) => {}
+                Ok(Response::Locked { .. }) => {}
                 Ok(_) => {
                     let source = AgentError::Unexpected { host: host.name.clone(), request: "the lock" };
                     return Err(ExecuteError::Lock { host: host.name.clone(), source });
@@ -232,7 +232,7 @@ impl Executor<'_> {
     }
 
     async fn attempts(&self, step: &Step, world: &World<'_>) -> Result<Vec<String>, AgentError> {
-        let limit = deadline(&step.action);
+        let limit = Duration::from_secs(u64::from(step.deadline_seconds));
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {

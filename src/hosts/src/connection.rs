@@ -1,11 +1,12 @@
 //! The connection to a host's agent, shared by all steps that work on the host.
 
+use std::io::SeekFrom;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use naru_agent::{Client, ClientError, Host, Request, Response, Stop, serve};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncSeekExt, AsyncWrite};
 use tokio::sync::Mutex;
 
 use crate::{AgentProgram, Credentials, Deadlines, ExecOutput, HostAddress, HostError, HostKeyPolicy, Session};
@@ -89,13 +90,20 @@ impl Connection {
     }
 
     /// Sends a file as the artifact of this hash; `sent` hears how many bytes have gone out so far.
-    pub async fn upload(&self, sha256: &str, path: &Path, sent: &(dyn Fn(u64) + Sync)) -> Result<(), HostError> {
+    pub async fn upload(
+        &self,
+        sha256: &str,
+        path: &Path,
+        offset_bytes: u64,
+        sent: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), HostError> {
         let program =
             |source| HostError::Program { host: self.inner.name.clone(), path: path.display().to_string(), source };
-        let file = tokio::fs::File::open(path).await.map_err(program)?;
+        let mut file = tokio::fs::File::open(path).await.map_err(program)?;
+        file.seek(SeekFrom::Start(offset_bytes)).await.map_err(program)?;
         let size_bytes = file.metadata().await.map_err(program)?.len();
         let mut client = self.inner.client.lock().await;
-        let response = client.upload(sha256, size_bytes, file, sent, UPLOAD_DEADLINE).await;
+        let response = client.upload(sha256, size_bytes, offset_bytes, file, sent, UPLOAD_DEADLINE).await;
         self.judge(response).map(drop)
     }
 

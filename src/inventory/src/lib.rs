@@ -16,8 +16,9 @@ mod structure;
 pub use cidr::{Cidr, CidrError};
 pub use diagnostic::{Diagnostic, InvalidInventory};
 pub use spec::{
-    Bastion, Connection, ControlPlane, Effect, Group, Host, Inventory, MachineImage, Machines, Metadata, Network,
-    Plugin, Provider, Role, Runtime, RuntimeSource, RuntimeType, Spec, Ssh, Store, Taint,
+    ApiServer, Bastion, Become, BecomeMethod, Connection, ControlPlane, Effect, Group, Hook, HookMoment, HookPlace,
+    Host, HostFile, HostState, Inventory, Kubelet, MachineImage, Machines, Metadata, Network, Plugin, Provider, Proxy,
+    Registry, Role, Rollout, Runtime, RuntimeSource, RuntimeType, Secret, Spec, Ssh, Store, Taint,
 };
 
 /// The only `apiVersion` that is understood.
@@ -34,6 +35,19 @@ const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 /// # Errors
 /// All mistakes of the file at once.
 pub fn parse(file: &str, text: &str) -> Result<Inventory, InvalidInventory> {
+    read(file, text, semantics::Ahead::No)
+}
+
+/// The same for what the planner knows already and the control-plane program does not yet: several control planes
+/// over etcd.
+///
+/// # Errors
+/// All mistakes of the file at once.
+pub fn parse_ahead(file: &str, text: &str) -> Result<Inventory, InvalidInventory> {
+    read(file, text, semantics::Ahead::Yes)
+}
+
+fn read(file: &str, text: &str, ahead: semantics::Ahead) -> Result<Inventory, InvalidInventory> {
     let fail = |diagnostics| Err(InvalidInventory::new(file, text, diagnostics));
     if text.len() > MAX_FILE_BYTES {
         let size = format!("the file has {} bytes; an inventory has at most {MAX_FILE_BYTES}", text.len());
@@ -47,7 +61,7 @@ pub fn parse(file: &str, text: &str) -> Result<Inventory, InvalidInventory> {
     let value = structure::check(&document, &mut findings);
     match serde_json::from_value::<Inventory>(value) {
         Ok(inventory) => {
-            for finding in semantics::check(&inventory) {
+            for finding in semantics::check(&inventory, ahead) {
                 findings.add_semantic(finding);
             }
             let diagnostics = findings.into_diagnostics(&document);

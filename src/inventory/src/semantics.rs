@@ -16,12 +16,19 @@ const MAX_MACHINES: u32 = 64;
 /// Prefix length of one node's share of the pod network.
 const NODE_PREFIX: u8 = 24;
 
-pub(crate) fn check(inventory: &Inventory) -> Vec<Finding> {
+/// Whether what only the planner knows is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    No,
+    Yes,
+}
+
+pub(crate) fn check(inventory: &Inventory, ahead: Ahead) -> Vec<Finding> {
     let mut findings = Vec::new();
     let spec = Path::of("spec");
     head(inventory, &mut findings);
     let networks = network(&inventory.spec.network, &spec.key("network"), &mut findings);
-    control_plane(inventory, &spec.key("controlPlane"), &mut findings);
+    control_plane(inventory, ahead, &spec.key("controlPlane"), &mut findings);
     ssh(&inventory.spec.ssh, &spec.key("ssh"), &mut findings);
     match (&inventory.spec.machines, inventory.spec.hosts.is_empty()) {
         (Some(_), false) => findings.push(
@@ -37,7 +44,7 @@ pub(crate) fn check(inventory: &Inventory) -> Vec<Finding> {
         (Some(machines), true) => groups(machines, &spec.key("machines"), &mut findings),
         (None, false) => hosts(&inventory.spec.hosts, &networks, &spec.key("hosts"), &mut findings),
     }
-    counts(inventory, &spec, &networks, &mut findings);
+    counts(inventory, ahead, &spec, &networks, &mut findings);
     findings
 }
 
@@ -108,8 +115,8 @@ fn cidr(text: &str, path: &Path, prefixes: std::ops::RangeInclusive<u8>, finding
     }
 }
 
-fn control_plane(inventory: &Inventory, path: &Path, findings: &mut Vec<Finding>) {
-    if inventory.spec.control_plane.store == Store::Etcd {
+fn control_plane(inventory: &Inventory, ahead: Ahead, path: &Path, findings: &mut Vec<Finding>) {
+    if inventory.spec.control_plane.store == Store::Etcd && ahead == Ahead::No {
         findings.push(
             Finding::new(path.key("store"), "the store `etcd` is not supported yet")
                 .detail("this version keeps the cluster's state in the store embedded in its one control plane")
@@ -131,14 +138,11 @@ fn control_plane(inventory: &Inventory, path: &Path, findings: &mut Vec<Finding>
 }
 
 fn ssh(ssh: &Ssh, path: &Path, findings: &mut Vec<Finding>) {
-    user(&ssh.user, &path.key("user"), findings);
-    port(ssh.port, &path.key("port"), findings);
-    if ssh.bastion.is_some() {
-        findings.push(
-            Finding::new(path.key("bastion"), "bastion hosts are not supported yet")
-                .hint("run naru where it reaches the hosts directly, and remove `bastion`")
-                .of_key(),
-        );
+    if let Some(login) = &ssh.user {
+        user(login, &path.key("user"), findings);
+    }
+    if let Some(number) = ssh.port {
+        port(number, &path.key("port"), findings);
     }
 }
 
@@ -287,7 +291,7 @@ fn groups(machines: &Machines, path: &Path, findings: &mut Vec<Finding>) {
     }
 }
 
-fn counts(inventory: &Inventory, spec: &Path, networks: &Networks, findings: &mut Vec<Finding>) {
+fn counts(inventory: &Inventory, ahead: Ahead, spec: &Path, networks: &Networks, findings: &mut Vec<Finding>) {
     let (place, control_planes, total) = match &inventory.spec.machines {
         Some(machines) => {
             let of = |role: Option<Role>| -> u64 {
@@ -312,6 +316,7 @@ fn counts(inventory: &Inventory, spec: &Path, networks: &Networks, findings: &mu
                 .hint("use one control plane")
                 .of_key(),
         ),
+        _ if ahead == Ahead::Yes => {}
         several => findings.push(
             Finding::new(place.clone(), format!("{several} control planes are not supported yet"))
                 .detail("several control planes share a store, `store: etcd`, which comes later")

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use fs_err as fs;
 use naru_execute::ProgramFiles;
-use naru_plan::{Artifact, Programs};
+use naru_plan::{Artifact, ProgramVersion, Programs};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -46,7 +46,8 @@ pub(crate) fn find(folder: Option<&Path>) -> Result<Found, Failure> {
     let (control_plane, control_plane_path) = of("naru-control-plane")?;
     memory.save();
     let files = [(node.sha256.clone(), node_path.clone()), (control_plane.sha256.clone(), control_plane_path)];
-    Ok(Found { programs: Programs { node, control_plane }, files: ProgramFiles::new(files), node_path })
+    let programs = Programs::of(naru_inventory::VERSION, ProgramVersion { node, control_plane });
+    Ok(Found { programs, files: ProgramFiles::new(files), node_path })
 }
 
 fn beside_this_program() -> Result<PathBuf, Failure> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naru_inventory::{Connection, Host, Inventory, MachineImage, Machines, Role};
+use naru_inventory::{Host, Inventory, MachineImage, Machines, Role};
 use naru_machines::local::{Config, Local};
 use naru_machines::{ClusterSpec, Group, ImageSpec, Machine, Power, Progress, Provider, Release};
 
@@ -73,16 +73,13 @@ fn hosts(inventory: &Inventory, found: Vec<Machine>) -> Vec<Host> {
         .filter_map(|(name, group)| {
             let machine = by_name.remove(&name)?;
             Some(Host {
-                name,
-                role: group.role,
-                address: machine.address,
                 user: Some(machine.user),
                 port: Some(machine.port),
                 key_path: machine.key_path.map(|path| path.to_string_lossy().into_owned()),
                 host_key: machine.host_key,
                 labels: group.labels.clone(),
                 taints: group.taints.clone(),
-                connection: Connection::Ssh,
+                ..Host::new(&name, group.role, &machine.address)
             })
         })
         .collect()

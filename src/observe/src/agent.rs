@@ -17,11 +17,13 @@ pub trait HostAgent: Send + Sync {
     /// One request, one response; `Response::Failed` comes as an error.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, AgentError>>;
 
-    /// Sends the file's bytes as the artifact of this hash. `sent` is told how many bytes went out so far.
+    /// Sends the file's bytes, from this offset on, as the artifact of this hash. `sent` is told how many bytes of the
+    /// whole are over there.
     fn upload<'a>(
         &'a self,
         sha256: &'a str,
         path: &'a Path,
+        offset_bytes: u64,
         sent: &'a (dyn Fn(u64) + Sync),
     ) -> BoxFuture<'a, Result<(), AgentError>>;
 }
@@ -33,6 +35,12 @@ pub trait Fleet: Send + Sync {
 
     /// Drops a connection that has failed, so that the next `connect` makes a new one.
     fn forget<'a>(&'a self, host: &'a str) -> BoxFuture<'a, ()>;
+
+    /// From now on every connection that changes a host says this fence first.
+    fn set_fence(&self, fence: u64);
+
+    /// A connection beside those that are open, to prove that the host can still be reached.
+    fn connect_anew<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Arc<dyn HostAgent>, Problem>>;
 }
 
 /// Why an agent did not do what it was asked.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naru_agent::{ApiRequest, ApiResponse, Request, Response};
+use naru_agent::{ApiRequest, ApiResponse, EtcdMember, Request, Response};
 use naru_inventory::{Effect, Taint};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -12,18 +12,51 @@ use crate::{AgentError, HostAgent};
 /// Which labels and taints of a node come from the inventory, so that they can be taken away again.
 pub const MANAGED_ANNOTATION: &str = "naru.dev/managed";
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterObservation {
     pub api: ApiState,
     /// Absent when the API did not answer.
     pub nodes: Option<BTreeMap<String, NodeObservation>>,
+    /// Members of etcd; absent when the cluster has none or none of them answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<Vec<EtcdMember>>,
+    /// How the inventory's further documents stand in the cluster, in their order; empty when the API did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<ManifestState>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A document of the inventory compared with the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum ManifestState {
+    AsWanted,
+    Missing,
+    /// With the fields that differ, as `spec.replicas`.
+    Differs {
+        fields: Vec<String>,
+    },
+    /// The API does not know this kind, or does not answer.
+    Unknown {
+        reason: String,
+    },
+}
+
+/// A pod on a node, as far as a drain is concerned.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodOnNode {
+    pub namespace: String,
+    pub name: String,
+    /// Kind of its controller: `ReplicaSet`, `DaemonSet`…; empty when nothing would make it anew.
+    pub controller: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ApiState {
     /// No control plane runs, or its host cannot be reached.
+    #[default]
     Unknown,
     Down,
     Ready,
@@ -38,6 +71,11 @@ pub struct NodeObservation {
     pub reason: String,
     pub unschedulable: bool,
     pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Absent where nobody asked; a no-op does not need to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<Vec<PodOnNode>>,
     pub taints: Vec<Taint>,
     #[serde(default)]
     pub managed: Managed,
@@ -55,6 +93,8 @@ pub struct Managed {
     pub labels: Vec<String>,
     /// `key:Effect`.
     pub taints: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<String>,
 }
 
 const API_TIMEOUT_MS: u64 = 5_000;
@@ -81,15 +121,15 @@ fn get(path: &str) -> ApiRequest {
 pub(crate) async fn observe_cluster(agent: &dyn HostAgent, host: &str) -> ClusterObservation {
     let ready = api_call(agent, host, get("/readyz")).await.is_ok_and(|response| response.status == 200);
     if !ready {
-        return ClusterObservation { api: ApiState::Down, nodes: None };
+        return ClusterObservation { api: ApiState::Down, ..ClusterObservation::default() };
     }
     match api_call(agent, host, get("/api/v1/nodes")).await {
         Ok(response) if response.status == 200 => {
             let list: Json = serde_json::from_str(&response.body).unwrap_or_default();
             let nodes = list["items"].as_array().into_iter().flatten().map(node_from_json);
-            ClusterObservation { api: ApiState::Ready, nodes: Some(nodes.collect()) }
+            ClusterObservation { api: ApiState::Ready, nodes: Some(nodes.collect()), ..ClusterObservation::default() }
         }
-        _ => ClusterObservation { api: ApiState::Down, nodes: None },
+        _ => ClusterObservation { api: ApiState::Down, ..ClusterObservation::default() },
     }
 }
 
@@ -115,6 +155,8 @@ pub fn node_from_json(node: &Json) -> (String, NodeObservation) {
         reason,
         unschedulable: spec["unschedulable"] == true,
         labels: serde_json::from_value(metadata["labels"].clone()).unwrap_or_default(),
+        annotations: serde_json::from_value(metadata["annotations"].clone()).unwrap_or_default(),
+        pods: None,
         taints: taints(&spec["taints"]),
         managed: managed.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
         version: text(&info["kubeletVersion"]),

@@ -9,7 +9,8 @@ mod probe;
 
 pub use agent::{AgentError, Fleet, HostAgent, MAX_CALL_SECONDS, Problem, ProblemKind};
 pub use cluster::{
-    ApiState, ClusterObservation, MANAGED_ANNOTATION, Managed, NodeObservation, api_call, node_from_json,
+    ApiState, ClusterObservation, MANAGED_ANNOTATION, Managed, ManifestState, NodeObservation, PodOnNode, api_call,
+    node_from_json,
 };
-pub use observation::{HostObservation, Observation, Reached};
+pub use observation::{HostObservation, Observation, Preflight, Reached, Unreachable};
 pub use probe::{Desire, observe};

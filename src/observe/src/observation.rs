@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naru_agent::Facts;
+use naru_agent::{Entry, Facts};
 use naru_resources::Change;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,6 +15,31 @@ use crate::{ClusterObservation, Problem};
 pub struct Observation {
     pub hosts: BTreeMap<String, HostObservation>,
     pub cluster: ClusterObservation,
+    /// Whether hosts reach each other; asked only when a host is going to be set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Preflight>,
+}
+
+/// What hosts found when they tried to reach each other and names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preflight {
+    /// Connections that were tried.
+    pub tried: usize,
+    pub unreachable: Vec<Unreachable>,
+    /// Names that a host could not resolve, by host.
+    pub unresolved: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unreachable {
+    pub from: String,
+    pub to: String,
+    pub port: u16,
+    /// What the port is for: `API server`, `kubelet`, `etcd peers`.
+    pub purpose: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +58,19 @@ pub enum HostObservation {
 #[serde(rename_all = "camelCase")]
 pub struct Reached {
     pub facts: Facts,
+    /// How far the host's clock is ahead of the operator's, or behind it, in seconds.
+    #[serde(default)]
+    pub clock_skew_seconds: i64,
     /// What differs from the desired resources; indices point into them.
     pub changes: Vec<Change>,
     /// Artifacts that the desired resources need and the host lacks (sha256).
     pub missing_artifacts: Vec<String>,
+    /// Everything that Naru put on the host, by path or name.
+    #[serde(default)]
+    pub manifest: BTreeMap<String, Entry>,
+    /// Entries of the manifest that are not as Naru left them.
+    #[serde(default)]
+    pub drifted: Vec<String>,
     /// Why the host's desired state could not be told or compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
@@ -83,13 +117,13 @@ impl Observation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ApiState;
 
     fn observation() -> Observation {
         let reached = Reached { facts: Facts { machine_id: "a".into(), ..Facts::default() }, ..Reached::default() };
         Observation {
             hosts: [("w1".to_owned(), HostObservation::Reached(Box::new(reached)))].into(),
-            cluster: ClusterObservation { api: ApiState::Unknown, nodes: None },
+            cluster: ClusterObservation::default(),
+            preflight: None,
         }
     }
 

@@ -33,7 +33,8 @@ pub async fn observe(
     let hosts = futures::stream::iter(probes.collect::<Vec<_>>());
     let mut observation = Observation {
         hosts: hosts.buffer_unordered(MAX_PROBES).collect().await,
-        cluster: ClusterObservation { api: ApiState::Unknown, nodes: None },
+        cluster: ClusterObservation::default(),
+        preflight: None,
     };
     for name in inventory.host_names() {
         observation.hosts.entry(name).or_insert(HostObservation::Missing { is_off: false });
@@ -86,32 +87,16 @@ async fn look(host: &Host, agent: &dyn HostAgent, desire: &Desire<'_>) -> Result
             return Ok(Reached { facts: *facts, problem: Some(problem), ..Reached::default() });
         }
     };
-    let wanted = artifacts(&resources);
-    let Response::Changes { changes } = agent.call(Request::Check { resources }).await? else {
+    let Response::Checked(checked) = agent.call(Request::Check { resources }).await? else {
         return Err(unexpected("the check"));
     };
-    let missing_artifacts = if wanted.is_empty() || changes.is_empty() {
-        Vec::new()
-    } else {
-        let Response::MissingArtifacts { sha256 } = agent.call(Request::MissingArtifacts { sha256: wanted }).await?
-        else {
-            return Err(unexpected("the question for artifacts"));
-        };
-        sha256
-    };
-    Ok(Reached { facts: *facts, changes, missing_artifacts, problem: None })
-}
-
-/// Hashes of the artifacts that resources are made from, without repetition.
-fn artifacts(resources: &[Resource]) -> Vec<String> {
-    let mut wanted: Vec<String> = resources
-        .iter()
-        .filter_map(|resource| match resource {
-            Resource::Binary { sha256, .. } | Resource::Image { sha256, .. } => Some(sha256.clone()),
-            _ => None,
-        })
-        .collect();
-    wanted.sort();
-    wanted.dedup();
-    wanted
+    Ok(Reached {
+        facts: *facts,
+        clock_skew_seconds: 0,
+        changes: checked.changes,
+        missing_artifacts: checked.missing_artifacts,
+        manifest: checked.manifest,
+        drifted: checked.drifted,
+        problem: None,
+    })
 }

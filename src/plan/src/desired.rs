@@ -37,11 +37,25 @@ const KERNEL_PARAMETERS: [(&str, &str); 3] = [
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// The programs that go to hosts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The programs that are at hand, by version (`v0.1.0`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Programs {
+    pub versions: BTreeMap<String, ProgramVersion>,
+}
+
+/// The programs of one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramVersion {
     pub node: Artifact,
     pub control_plane: Artifact,
+}
+
+impl Programs {
+    /// The programs of one version only.
+    #[must_use]
+    pub fn of(version: &str, programs: ProgramVersion) -> Self {
+        Self { versions: BTreeMap::from([(version.to_owned(), programs)]) }
+    }
 }
 
 /// The stages of a host, in order.
@@ -148,6 +162,9 @@ impl Desired {
 /// Why a host with these facts cannot be part of the cluster, as a sentence.
 pub fn desired(inventory: &Inventory, host: &Host, facts: &Facts, programs: &Programs) -> Result<Desired, String> {
     supported(facts)?;
+    let version = &inventory.spec.version;
+    let programs =
+        programs.versions.get(version).ok_or_else(|| format!("the programs of {version} are not at hand"))?;
     let mut desired = Desired::default();
     prepare(host, &mut desired);
     runtime(facts, &mut desired);

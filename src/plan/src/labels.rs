@@ -54,7 +54,11 @@ pub(crate) fn identity(taint: &Taint) -> String {
 /// has not registered yet gets everything: whatever it brings along itself, the outcome is the same.
 pub(crate) fn change(host: &Host, node: Option<&NodeObservation>) -> Option<LabelChange> {
     let (labels, taints) = (node_labels(host), node_taints(host));
-    let managed = Managed { labels: labels.keys().cloned().collect(), taints: taints.iter().map(identity).collect() };
+    let managed = Managed {
+        labels: labels.keys().cloned().collect(),
+        taints: taints.iter().map(identity).collect(),
+        annotations: Vec::new(),
+    };
     let unknown = NodeObservation::default();
     let node = node.unwrap_or(&unknown);
     let gone = |old: &[String], new: &[String]| -> Vec<String> {

@@ -10,11 +10,11 @@ mod render;
 mod templates;
 
 pub use desired::{
-    AUTHORITY_CERTIFICATE, AUTHORITY_KEY, CONTROL_PLANE_UNIT, Desired, NODE_UNIT, Programs, Stage, Wanted,
-    administrator_certificate, desired,
+    AUTHORITY_CERTIFICATE, AUTHORITY_KEY, CONTROL_PLANE_UNIT, Desired, NODE_UNIT, ProgramVersion, Programs, Stage,
+    Wanted, administrator_certificate, desired,
 };
 pub use labels::LabelChange;
-pub use plan::{Action, Artifact, Note, NoteKind, PLAN_FORMAT, Plan, Step};
+pub use plan::{Action, Artifact, Finding, FindingCode, Note, NoteKind, PLAN_FORMAT, Plan, Severity, Step};
 pub use planner::plan;
 pub use render::{Colour, render};
 

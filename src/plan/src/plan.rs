@@ -1,13 +1,13 @@
 //! The plan as data.
 
-use naru_inventory::Inventory;
+use naru_inventory::{Hook, Inventory};
 use naru_resources::{Certificate, Change, Disruption, Resource};
 use serde::{Deserialize, Serialize};
 
 use crate::LabelChange;
 
 /// Format of saved plans; another one is refused.
-pub const PLAN_FORMAT: u32 = 1;
+pub const PLAN_FORMAT: u32 = 2;
 
 /// What will be done: complete, so that whoever executes it has nothing left to choose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,13 +21,19 @@ pub struct Plan {
     /// In an order in which they could run one by one.
     pub steps: Vec<Step>,
     pub notes: Vec<Note>,
+    /// What the linter says about hosts, network and the plan itself.
+    pub findings: Vec<Finding>,
+    /// What users of the cluster will miss for a while: `pods of w1 move`, `default/db-0 is stopped`.
+    pub unavailable: Vec<String>,
+    /// Workers that may fail before no further batch is begun.
+    pub max_failures: u32,
 }
 
 /// One thing to do on one host, or about it in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
-    /// `w1/runtime`.
+    /// `w1/runtime`; with several versions on the way `w1/v0.2.0/programs`.
     pub id: String,
     pub host: String,
     /// What is done, as an instruction: `install the container runtime`.
@@ -38,6 +44,11 @@ pub struct Step {
     pub changes: Vec<Change>,
     /// What stops, starts or restarts.
     pub disruptions: Vec<Disruption>,
+    /// How long one attempt may take.
+    pub deadline_seconds: u32,
+    /// Which batch of running workers this belongs to; it is not begun once too many workers have failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,18 +56,81 @@ pub struct Step {
 pub enum Action {
     /// Have the provider make the machine and start it.
     MakeMachine,
-    /// Put programs or images into the host's artifact store.
-    Upload { artifacts: Vec<Artifact> },
-    /// Bring resources into their state.
-    Apply { resources: Vec<Resource> },
+    /// A command of the operator's, on the host or for it on the operator's machine.
+    Hook {
+        hook: Hook,
+    },
+    /// Put programs or images into the host's artifact store: from one of these neighbours that has them by then, if
+    /// one can give them, else from here.
+    Upload {
+        artifacts: Vec<Artifact>,
+        neighbours: Vec<String>,
+    },
+    /// Bring resources into their state. Changes that could cut the host off are put back unless a new connection
+    /// confirms them in time.
+    Apply {
+        resources: Vec<Resource>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revert_after_seconds: Option<u32>,
+    },
     /// Key and signing request on the host, signature on the authority's host, certificate back.
-    Certificates { certificates: Vec<Certificate>, authority_host: String, authority_key_path: String },
+    Certificates {
+        certificates: Vec<Certificate>,
+        authority_host: String,
+        authority_key_path: String,
+    },
     /// Wait until the API server on this host is ready.
     WaitForApi,
-    /// Wait until the node is Ready; asked at this control-plane host.
-    WaitForNode { control_plane: String },
-    /// Labels and taints of the node, by the API of this control-plane host.
-    Label { control_plane: String, change: LabelChange },
+    /// Wait until the node is Ready, by a report that is newer than the start of its node program.
+    WaitForNode {
+        control_planes: Vec<String>,
+    },
+    /// Labels, annotations and taints of the node. `control_planes` here and below: hosts whose API server is asked,
+    /// the first that answers.
+    Label {
+        control_planes: Vec<String>,
+        change: LabelChange,
+    },
+    /// No new pods on the node.
+    Cordon {
+        control_planes: Vec<String>,
+    },
+    /// Evict the node's pods, respecting disruption budgets; pods of DaemonSets stay.
+    Drain {
+        control_planes: Vec<String>,
+        timeout_seconds: u32,
+    },
+    /// New pods again.
+    Uncordon {
+        control_planes: Vec<String>,
+    },
+    /// Take the Node object away.
+    DeleteNode {
+        control_planes: Vec<String>,
+    },
+    /// Remove from the host what Naru put there.
+    Reset,
+    /// Make the host a learner of the etcd cluster; asked at these members.
+    EtcdAdd {
+        members: Vec<String>,
+        peer_url: String,
+    },
+    /// Make the learner a voter, as soon as it has caught up.
+    EtcdPromote {
+        members: Vec<String>,
+    },
+    /// Give the leadership to this member, if the host has it.
+    EtcdMoveLeader {
+        to: String,
+    },
+    EtcdRemove {
+        members: Vec<String>,
+    },
+    /// Create or update a document of the inventory (its number among `inventory.manifests`).
+    Manifest {
+        control_planes: Vec<String>,
+        index: usize,
+    },
 }
 
 /// A file that a host needs a copy of.
@@ -95,6 +169,57 @@ pub enum NoteKind {
     Skipped,
     /// Nothing is done at all.
     Refused,
+}
+
+/// What the linter has to say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    pub severity: Severity,
+    pub code: FindingCode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    /// The host is left out; about a control plane that is needed, or the whole: nothing is done.
+    Error,
+    Warning,
+}
+
+/// One word per thing that can be found, for scripts and documents (docs/operations/troubleshooting.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FindingCode {
+    DuplicateMachineId,
+    DuplicateAddress,
+    ClockSkew,
+    LittleMemory,
+    LittleDisk,
+    PortInUse,
+    PortUnreachable,
+    MtuMismatch,
+    NoResolver,
+    NameUnresolved,
+    NetworkClash,
+    OtherKubernetes,
+    UnsupportedSystem,
+    OldKernel,
+    SwapInUse,
+    CertificateExpires,
+    ProxyMissing,
+    RoleChange,
+    QuorumLoss,
+    VersionSkew,
+    VersionMissing,
+    SinglePointOfFailure,
+    UnmanagedPods,
+    Drift,
 }
 
 impl Plan {

@@ -10,6 +10,8 @@ use crate::desired::{AUTHORITY_KEY, Desired, Programs, Stage, desired};
 use crate::labels;
 use crate::plan::{Action, Artifact, Note, NoteKind, PLAN_FORMAT, Plan, Step};
 
+/// Installing packages over a slow line is the longest there is.
+const STEP_SECONDS: u32 = 900;
 const UPLOAD: &str = "upload";
 const API: &str = "api";
 const READY: &str = "ready";
@@ -26,6 +28,9 @@ pub fn plan(inventory: &Inventory, observation: &Observation, programs: &Program
         fingerprint: observation.fingerprint(),
         steps: planner.steps,
         notes: planner.notes,
+        findings: Vec::new(),
+        unavailable: Vec::new(),
+        max_failures: inventory.spec.rollout.max_failures,
     }
 }
 
@@ -153,7 +158,10 @@ impl<'a> Planner<'a> {
                 }
             } else {
                 let of_stage = desired.wanted.iter().filter(|wanted| wanted.stage == stage);
-                Action::Apply { resources: of_stage.map(|wanted| wanted.resource.clone()).collect() }
+                {
+                    let of_stage = of_stage.map(|wanted| wanted.resource.clone());
+                    Action::Apply { resources: of_stage.collect(), revert_after_seconds: None }
+                }
             };
             self.add(&host.name, stage.name(), stage.title(), action, changes);
         }
@@ -178,9 +186,8 @@ impl<'a> Planner<'a> {
                 _ => None,
             })
             .collect();
-        let known = [&self.programs.control_plane, &self.programs.node];
+        let known = self.programs.versions.values().flat_map(|programs| [&programs.control_plane, &programs.node]);
         let artifacts: Vec<Artifact> = known
-            .into_iter()
             .filter(|artifact| needed.contains(artifact.sha256.as_str()))
             .filter(|artifact| reached.missing_artifacts.contains(&artifact.sha256))
             .cloned()
@@ -193,7 +200,7 @@ impl<'a> Planner<'a> {
             Change { resource: 0, summary, diff: None, disruption: None }
         };
         let changes = artifacts.iter().map(change).collect();
-        self.add(&host.name, UPLOAD, "upload programs", Action::Upload { artifacts }, changes);
+        self.add(&host.name, UPLOAD, "upload programs", Action::Upload { artifacts, neighbours: Vec::new() }, changes);
     }
 
     fn wait_for_api(&mut self, control_plane: &Host) {
@@ -211,13 +218,13 @@ impl<'a> Planner<'a> {
         let node = self.node(host);
         let starts = self.disturbs(&host.name, Stage::Node) || self.disturbs(&host.name, Stage::Runtime);
         if starts || !node.is_some_and(|node| node.ready) {
-            let action = Action::WaitForNode { control_plane: control_plane.name.clone() };
+            let action = Action::WaitForNode { control_planes: vec![control_plane.name.clone()] };
             self.add(&host.name, READY, "wait until the node is Ready", action, Vec::new());
         }
         if let Some(change) = labels::change(host, node) {
             let line = |summary| Change { resource: 0, summary, diff: None, disruption: None };
             let changes = change.lines().into_iter().map(line).collect();
-            let action = Action::Label { control_plane: control_plane.name.clone(), change };
+            let action = Action::Label { control_planes: vec![control_plane.name.clone()], change };
             self.add(&host.name, LABELS, "label the node", action, changes);
         }
     }
@@ -238,6 +245,8 @@ impl<'a> Planner<'a> {
             needs: Vec::new(),
             changes,
             disruptions,
+            deadline_seconds: STEP_SECONDS,
+            batch: None,
         });
     }
 

@@ -12,6 +12,7 @@ mod manifest;
 mod pending;
 mod resource;
 mod run;
+pub mod secret;
 mod text_diff;
 
 pub use artifact::{ArtifactWriter, missing_artifacts};

@@ -34,11 +34,25 @@ pub enum Resource {
     /// A key pair made on this host and a certificate for it. Checked here, issued by the executor
     /// (signing request here, signature on the authority's host).
     Certificate(Certificate),
+    /// A file, unit or empty directory of ours that must not be there any more; a unit is stopped and disabled first.
+    Absent { path: String },
     /// An ECDSA P-256 key pair for service-account tokens: private key (0600) and public key (0644), PKCS#8/SPKI PEM.
     KeyPair { private_path: String, public_path: String },
 }
 
-/// Text of a file. A sensitive one is never shown in a diff, a plan or a journal; only its hash is.
+impl Resource {
+    /// The artifact that it is made from (sha256).
+    #[must_use]
+    pub fn artifact(&self) -> Option<&str> {
+        match self {
+            Self::Binary { sha256, .. } | Self::Image { sha256, .. } => Some(sha256),
+            _ => None,
+        }
+    }
+}
+
+/// Text of a file. A sensitive one is never shown in a diff, a plan or a journal; it holds markers of secrets
+/// (`crate::secret`) that are replaced just before it leaves for the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Content {
@@ -115,4 +129,10 @@ pub struct Change {
 pub enum Disruption {
     StartUnit(String),
     RestartUnit(String),
+    StopUnit(String),
+    /// The node's pods are moved elsewhere.
+    DrainNode(String),
+    /// The node leaves the cluster.
+    RemoveNode(String),
+    Reboot(String),
 }

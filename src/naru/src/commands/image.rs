@@ -67,6 +67,9 @@ impl Image {
             fingerprint: String::new(),
             steps: names.iter().flat_map(|name| steps(name, &archives)).collect(),
             notes: Vec::new(),
+            findings: Vec::new(),
+            unavailable: Vec::new(),
+            max_failures: 0,
         };
         let screen = Screen::new(Output::Text, terminal);
         let outcome = apply::execute(&session, &session.fleet, &plan, &screen, apply::interruptions()).await?;
@@ -78,6 +81,9 @@ impl Image {
     }
 }
 
+/// An archive of some gigabytes over a slow line.
+const STEP_SECONDS: u32 = 1_800;
+
 fn steps(host: &str, archives: &[Archive]) -> [Step; 2] {
     let upload = format!("{host}/upload");
     let step = |id: String, title: &str, action, needs| Step {
@@ -88,6 +94,8 @@ fn steps(host: &str, archives: &[Archive]) -> [Step; 2] {
         needs,
         changes: Vec::new(),
         disruptions: Vec::new(),
+        deadline_seconds: STEP_SECONDS,
+        batch: None,
     };
     let images = archives.iter().flat_map(|archive| {
         let sha256 = &archive.artifact.sha256;
@@ -95,8 +103,13 @@ fn steps(host: &str, archives: &[Archive]) -> [Step; 2] {
     });
     let artifacts = archives.iter().map(|archive| archive.artifact.clone()).collect();
     [
-        step(upload.clone(), "upload images", Action::Upload { artifacts }, Vec::new()),
-        step(format!("{host}/images"), "import images", Action::Apply { resources: images.collect() }, vec![upload]),
+        step(upload.clone(), "upload images", Action::Upload { artifacts, neighbours: Vec::new() }, Vec::new()),
+        step(
+            format!("{host}/images"),
+            "import images",
+            Action::Apply { resources: images.collect(), revert_after_seconds: None },
+            vec![upload],
+        ),
     ]
 }
 

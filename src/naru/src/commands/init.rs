@@ -205,7 +205,7 @@ mod tests {
         naru_inventory::parse("x", &local("naru")).unwrap();
         let targets = ["admin@10.0.0.1", "10.0.0.2:2222", "root@10.0.0.3"].map(|text| target(text).unwrap());
         let inventory = naru_inventory::parse("x", &ssh("naru", Some("~/key"), &targets)).unwrap();
-        assert_eq!(inventory.spec.ssh.user, "admin");
+        assert_eq!(inventory.spec.ssh.user.as_deref(), Some("admin"));
         assert_eq!(inventory.spec.hosts[1].port, Some(2222));
         assert_eq!(inventory.spec.hosts[2].user.as_deref(), Some("root"));
         assert_eq!(inventory.control_planes().count(), 1);

@@ -42,9 +42,13 @@ impl Ssh {
 
 fn command(inventory: &Inventory, host: &Host) -> Result<Command, Failure> {
     let ssh = &inventory.spec.ssh;
-    let port = host.port.unwrap_or(ssh.port);
+    let port = host.port.or(ssh.port).unwrap_or(22);
     let mut command = Command::new("ssh");
-    command.arg("-p").arg(port.to_string()).arg("-l").arg(host.user.as_deref().unwrap_or(&ssh.user));
+    command
+        .arg("-p")
+        .arg(port.to_string())
+        .arg("-l")
+        .arg(host.user.as_deref().or(ssh.user.as_deref()).unwrap_or("root"));
     if let Some(key) = host.key_path.as_ref().or(ssh.key_path.as_ref()) {
         command.arg("-i").arg(crate::fleet::expand_home(key)).args(["-o", "IdentitiesOnly=yes"]);
     }

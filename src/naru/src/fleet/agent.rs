@@ -87,9 +87,15 @@ impl RemoteAgent {
         Ok(response)
     }
 
-    async fn send(&self, sha256: &str, path: &Path, sent: &(dyn Fn(u64) + Sync)) -> Result<(), HostError> {
+    async fn send(
+        &self,
+        sha256: &str,
+        path: &Path,
+        offset_bytes: u64,
+        sent: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), HostError> {
         let mut link = self.uploads.lock().await;
-        self.connection(&mut link).await?.upload(sha256, path, sent).await
+        self.connection(&mut link).await?.upload(sha256, path, offset_bytes, sent).await
     }
 }
 
@@ -102,9 +108,10 @@ impl HostAgent for RemoteAgent {
         &'a self,
         sha256: &'a str,
         path: &'a Path,
+        offset_bytes: u64,
         sent: &'a (dyn Fn(u64) + Sync),
     ) -> BoxFuture<'a, Result<(), AgentError>> {
-        Box::pin(async move { self.send(sha256, path, sent).await.map_err(agent_error) })
+        Box::pin(async move { self.send(sha256, path, offset_bytes, sent).await.map_err(agent_error) })
     }
 }
 
@@ -161,8 +168,12 @@ mod tests {
         let resources = vec![Resource::Directory { path: "/etc/naru".to_owned(), mode: 0o755 }];
         for (is_check, expected) in [(true, 1), (false, 1), (true, 0)] {
             let resources = resources.clone();
-            let request = if is_check { Request::Check { resources } } else { Request::Apply { resources } };
-            let Response::Changes { changes } = agent.call(request).await.unwrap() else { panic!() };
+            let request = if is_check {
+                Request::Check { resources }
+            } else {
+                Request::Apply { resources, revert_after_seconds: None }
+            };
+            let Response::Changes { changes, .. } = agent.call(request).await.unwrap() else { panic!() };
             assert_eq!(changes.len(), expected);
         }
         assert!(folder.path().join("etc/naru").is_dir());
@@ -176,15 +187,15 @@ mod tests {
         let (sha256, _) = crate::artifacts::hash_file(&file).unwrap();
         let (first, second) = (agent(folder.path()), agent(folder.path()));
         let lock = |owner: &str| Request::Lock { owner: owner.to_owned() };
-        assert_eq!(first.call(lock("first")).await.unwrap(), Response::Done);
-        first.upload(&sha256, &file, &|_| {}).await.unwrap();
+        assert!(matches!(first.call(lock("first")).await.unwrap(), Response::Locked { .. }));
+        first.upload(&sha256, &file, 0, &|_| {}).await.unwrap();
         let missing = first.call(Request::MissingArtifacts { sha256: vec![sha256] }).await.unwrap();
-        assert_eq!(missing, Response::MissingArtifacts { sha256: vec![] });
+        assert_eq!(missing, Response::MissingArtifacts { missing: vec![] });
         assert!(second.call(lock("second")).await.unwrap_err().to_string().contains("first"));
         first.reset();
         // The next change opens a new connection and takes the lock before anything else. Until the old agent has
         // seen its end that fails for a moment, as something that passes.
-        let apply = || Request::Apply { resources: vec![] };
+        let apply = || Request::Apply { resources: vec![], revert_after_seconds: None };
         let mut result = first.call(apply()).await;
         for _ in 0..1000 {
             match &result {

@@ -6,6 +6,7 @@ mod way;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -34,6 +35,8 @@ pub(crate) struct SshFleet {
     /// Read when the first host needs it.
     agent_program: OnceCell<Arc<AgentProgram>>,
     agents: Mutex<BTreeMap<String, Arc<RemoteAgent>>>,
+    /// Zero while nothing is locked.
+    fence: AtomicU64,
 }
 
 impl SshFleet {
@@ -44,6 +47,7 @@ impl SshFleet {
             accepts_new_host_keys,
             agent_program: OnceCell::new(),
             agents: Mutex::default(),
+            fence: AtomicU64::new(0),
         }
     }
 
@@ -86,6 +90,19 @@ impl Fleet for SshFleet {
             if let Some(agent) = known {
                 agent.reset();
             }
+        })
+    }
+
+    fn set_fence(&self, fence: u64) {
+        self.fence.store(fence, Ordering::SeqCst);
+    }
+
+    fn connect_anew<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Arc<dyn HostAgent>, Problem>> {
+        Box::pin(async move {
+            let way = Way::to(&self.inventory, host, false, self.program().await?);
+            let agent = RemoteAgent::new(way);
+            agent.reach().await.map_err(|error| agent::problem(&error))?;
+            Ok(Arc::new(agent) as Arc<dyn HostAgent>)
         })
     }
 }

@@ -31,8 +31,8 @@ impl Way {
             address: HostAddress {
                 name: host.name.clone(),
                 address: host.address.clone(),
-                port: host.port.unwrap_or(ssh.port),
-                user: host.user.clone().unwrap_or_else(|| ssh.user.clone()),
+                port: host.port.or(ssh.port).unwrap_or(22),
+                user: host.user.clone().or_else(|| ssh.user.clone()).unwrap_or_else(|| "root".to_owned()),
             },
             credentials: credentials(host.key_path.as_deref().or(ssh.key_path.as_deref())),
             policy: match &host.host_key {

@@ -1,5 +1,6 @@
 //! One module per kind of resource, behind one trait.
 
+mod absent;
 mod authority;
 mod binary;
 pub(crate) mod certificate;
@@ -48,6 +49,7 @@ pub(crate) fn of(resource: &Resource) -> Box<dyn Kind + '_> {
         }
         Resource::Image { reference, sha256 } => Box::new(image::Image { reference, sha256 }),
         Resource::PauseImage { reference } => Box::new(pause::PauseImage { reference }),
+        Resource::Absent { path } => Box::new(absent::Absent { path }),
         Resource::Authority(authority) => Box::new(authority::AuthorityFiles { authority }),
         Resource::Certificate(certificate) => Box::new(certificate::CertificateFiles { certificate }),
         Resource::KeyPair { private_path, public_path } => Box::new(key_pair::KeyPair { private_path, public_path }),
