@@ -28,6 +28,8 @@ const MAX_HOPS: usize = 8;
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Session, HostError>> + Send + 'a>>;
+
 /// What a run shares between its connections.
 pub struct Dialer {
     keys: Arc<KeyRing>,
@@ -53,7 +55,7 @@ struct BastionState {
 
 /// Counts of what went over the wire, for the summary of a run and the benchmark.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     pub(crate) sessions: AtomicU64,
     pub(crate) channels: AtomicU64,
     pub(crate) requests: AtomicU64,
@@ -122,7 +124,12 @@ impl Dialer {
         self.connect_over(route, MAX_HOPS).await
     }
 
-    async fn connect_over(self: &Arc<Self>, route: &Route, hops_left: usize) -> Result<Session, HostError> {
+    /// Boxed, because a bastion is connected to in the same way.
+    fn connect_over<'a>(self: &'a Arc<Self>, route: &'a Route, hops_left: usize) -> Connecting<'a> {
+        Box::pin(self.attempts(route, hops_left))
+    }
+
+    async fn attempts(self: &Arc<Self>, route: &Route, hops_left: usize) -> Result<Session, HostError> {
         for _ in 0..=MAX_LOCKED_KEYS {
             let path = match self.attempt(route, hops_left).await {
                 Ok(session) => return Ok(session),
@@ -150,8 +157,8 @@ impl Dialer {
             Some((bastion, _)) => slot(&bastion.slots).await?,
             None => slot(&self.direct).await?,
         };
-        let (stream, via): (Box<dyn Stream>, Option<Arc<Session>>) = match bastion {
-            Some((_, session)) => (Box::new(session.tunnel(host, deadlines.connect).await?), Some(session)),
+        let (stream, via): (Box<dyn Stream>, Option<Arc<Session>>) = match &bastion {
+            Some((_, session)) => (Box::new(session.tunnel(host, deadlines.connect).await?), Some(session.clone())),
             None => (Box::new(session::open(host, deadlines).await?), None),
         };
         let mut handle = session::handshake(host, stream, judge, deadlines).await?;
@@ -206,9 +213,7 @@ impl Dialer {
             tracing::trace!(?at, "shared a failure");
             return Err(fail(error.clone()));
         }
-        let connecting: Pin<Box<dyn Future<Output = Result<Session, HostError>> + Send + '_>> =
-            Box::pin(self.connect_over(via, hops_left));
-        match connecting.await {
+        match self.connect_over(via, hops_left).await {
             Ok(session) => {
                 let session = Arc::new(session);
                 *state = BastionState { session: Some(session.clone()), failed: None };

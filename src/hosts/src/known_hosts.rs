@@ -2,7 +2,7 @@
 //! `@cert-authority`. What cannot be read is passed over, as OpenSSH does.
 
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
@@ -147,11 +147,9 @@ impl Recorded {
 /// Adds a host's key at the end of a file that is private to its owner, unless somebody added one meanwhile: then the
 /// answer is what the file says now. Others who add at the same time wait.
 pub(crate) fn add(file: &Path, host: &str, port: u16, key: &PublicKey) -> io::Result<Verdict> {
-    if let Some(folder) = file.parent() {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder)?;
+    if let Some(folder) = file.parent().filter(|folder| !folder.exists()) {
+        fs::create_dir_all(folder)?;
+        fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
     }
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true).read(true);
