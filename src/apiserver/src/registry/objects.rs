@@ -106,6 +106,25 @@ impl ObjectReader for Objects {
             .collect()
     }
 
+    fn list_by_field(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        field: &str,
+        value: &str,
+    ) -> Vec<Arc<Value>> {
+        let Some(row) = self.catalog.stored(group, plural) else { return Vec::new() };
+        let entries = self.store.snapshot(&self.catalog.table(row)).entries;
+        let has = |entry: &Entry| entry.index.fields.iter().any(|(name, found)| **name == *field && **found == *value);
+        entries
+            .iter()
+            .filter(|(key, _)| namespace.is_none_or(|namespace| catalog::split_key(key).0 == namespace))
+            .filter(|(_, entry)| has(entry))
+            .map(|(_, entry)| Arc::new(self.decode(row, entry)))
+            .collect()
+    }
+
     fn revision_of(&self, group: &str, plural: &str) -> u64 {
         self.catalog.stored(group, plural).map_or(0, |row| self.store.table_revision(&self.catalog.table(row)))
     }
