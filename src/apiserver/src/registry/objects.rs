@@ -8,6 +8,7 @@ use naru_api::Resource;
 use naru_store::{Draft, Entry, Store};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::chain::ObjectReader;
 use crate::registry::catalog::{self, Catalog};
@@ -28,11 +29,22 @@ pub struct Objects {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Arc<Catalog>,
     decoded: Mutex<Decoded>,
+    /// True once the server is about to stop.
+    ending: watch::Sender<bool>,
 }
 
 impl Objects {
     pub fn new(store: Arc<dyn Store>, catalog: Arc<Catalog>) -> Arc<Self> {
-        Arc::new(Self { store, catalog, decoded: Mutex::default() })
+        Arc::new(Self { store, catalog, decoded: Mutex::default(), ending: watch::channel(false).0 })
+    }
+
+    /// Ends all watches, as their time running out would: clients go on from where they were, elsewhere or later.
+    pub(crate) fn end_watches(&self) {
+        self.ending.send_replace(true);
+    }
+
+    pub(crate) fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
     }
 
     pub(crate) fn entry(&self, row: &Resource, namespace: &str, name: &str) -> Option<Arc<Entry>> {
