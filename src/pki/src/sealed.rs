@@ -63,7 +63,7 @@ pub fn seal(recipient: &[u8], secret: &[u8]) -> Result<Vec<u8>, PkiError> {
 
 /// The key that both sides come to, bound to both public keys.
 fn key(private: &PrivateKey, other: &[u8], sender: &[u8], recipient: &[u8]) -> Result<LessSafeKey, PkiError> {
-    agree(private, &UnparsedPublicKey::new(&X25519, other), PkiError::Sealed, |shared| {
+    agree(private, UnparsedPublicKey::new(&X25519, other), PkiError::Sealed, |shared| {
         let secret = Salt::new(HKDF_SHA256, PURPOSE).extract(shared);
         let info = [sender, recipient];
         let expanded = secret.expand(&info, &AES_256_GCM).map_err(|_| PkiError::Sealed)?;
