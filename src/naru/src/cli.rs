@@ -52,6 +52,11 @@ enum Command {
     Diff(commands::diff::Diff),
     /// What earlier runs did.
     Journal(commands::journal::Journal),
+    /// Add, remove, empty and open nodes.
+    #[command(subcommand)]
+    Node(commands::node::Node),
+    /// Remove from hosts what Naru put there.
+    Reset(commands::reset::Reset),
     /// Print a kubeconfig for this cluster.
     Kubeconfig(commands::kubeconfig::Kubeconfig),
     /// Container images on the hosts.
@@ -139,6 +144,8 @@ async fn dispatch(command: Command, terminal: Terminal) -> Result<Exit, Failure>
         Command::Explain(explain) => explain.run(terminal).await,
         Command::Diff(diff) => diff.run(terminal).await,
         Command::Journal(journal) => journal.run(terminal),
+        Command::Node(node) => node.run(terminal).await,
+        Command::Reset(reset) => reset.run(terminal).await,
         Command::Kubeconfig(kubeconfig) => kubeconfig.run().await,
         Command::Image(image) => image.run(terminal).await,
         Command::Machines(machines) => machines.run(terminal).await,

@@ -41,11 +41,7 @@ impl<F: Fleet> Hooked<F> {
     }
 
     fn hooks_for(&self, host: &Host, moment: HookMoment) -> impl Iterator<Item = &Hook> {
-        self.hooks.iter().filter(move |hook| {
-            hook.when == moment
-                && (hook.hosts.is_empty() || hook.hosts.contains(&host.name))
-                && (hook.roles.is_empty() || hook.roles.contains(&host.role))
-        })
+        self.hooks.iter().filter(move |hook| hook.when == moment && hook.is_for(host))
     }
 
     /// Runs the hooks around the first connection to a host; one that fails is tried again with the next connection.

@@ -6,8 +6,8 @@ use clap::Args;
 use fs_err as fs;
 use naru_agent::Facts;
 use naru_inventory::{Host, Inventory, Role};
-use naru_observe::{HostObservation, Observation};
-use naru_plan::{Plan, desired};
+use naru_observe::{HostObservation, Observation, ObserveOptions};
+use naru_plan::{Options, Plan, desired};
 use naru_resources::Resource;
 
 use crate::artifacts::{self, Found};
@@ -15,6 +15,7 @@ use crate::exit::Failure;
 use crate::fleet::SshFleet;
 use crate::hooks::Hooked;
 use crate::machines;
+use crate::saved::Saved;
 
 /// Flags of all verbs that reach hosts.
 #[derive(Debug, Clone, Args)]
@@ -27,12 +28,63 @@ pub(crate) struct Reach {
     pub(crate) accept_new_host_keys: bool,
 }
 
+/// What is looked at, and what of it counts.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LookFlags {
+    /// Change this host only. Repeat for more.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) only: Vec<String>,
+    /// Hosts that cannot be reached are left out without that counting as a failure.
+    #[arg(long)]
+    skip_unreachable: bool,
+    /// Hosts do not try to reach each other before the first of them is set up.
+    #[arg(long)]
+    no_preflight: bool,
+}
+
+impl LookFlags {
+    /// A saved plan says itself what it is about.
+    pub(crate) fn refuse_for_saved_plan(&self) -> Result<(), Failure> {
+        if self.only.is_empty() && !self.skip_unreachable && !self.no_preflight {
+            return Ok(());
+        }
+        Err(Failure::user(
+            "a saved plan is executed as it is: --only, --skip-unreachable and --no-preflight go to `naru plan`",
+        ))
+    }
+}
+
+/// How a session looks at hosts and plans.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Look {
+    pub(crate) options: Options,
+    /// Whether hosts that are going to be set up try to reach the others.
+    pub(crate) preflight: bool,
+}
+
+impl Look {
+    pub(crate) fn of(flags: &LookFlags) -> Self {
+        let only = flags.only.iter().cloned().collect();
+        Self { options: Options { only, skip_unreachable: flags.skip_unreachable }, preflight: !flags.no_preflight }
+    }
+
+    pub(crate) fn of_saved(saved: &Saved) -> Self {
+        Self { options: saved.options(), preflight: saved.preflight() }
+    }
+}
+
 /// The file argument of all verbs that read an inventory.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct InventoryFile {
     /// The inventory.
     #[arg(value_name = "FILE", default_value = "cluster.yaml")]
     pub(crate) file: PathBuf,
+}
+
+impl InventoryFile {
+    pub(crate) fn is_saved_plan(&self) -> bool {
+        self.file.extension().is_some_and(|extension| extension == "json")
+    }
 }
 
 /// The same for verbs whose arguments are hosts or files of other kinds.
@@ -77,6 +129,7 @@ pub(crate) struct Session {
     pub(crate) found: Found,
     pub(crate) fleet: Hooked<SshFleet>,
     off: Vec<String>,
+    look: Look,
 }
 
 impl Session {
@@ -89,12 +142,28 @@ impl Session {
         let (inventory, off) = machines::with_hosts(inventory).await?;
         let fleet = SshFleet::new(&inventory, &found, reach.accept_new_host_keys);
         let fleet = Hooked::new(&inventory, fleet);
-        Ok(Self { inventory, found, fleet, off })
+        Ok(Self { inventory, found, fleet, off, look: Look::default() })
+    }
+
+    /// The same session, looking in this way.
+    pub(crate) fn looking(self, look: Look) -> Self {
+        Self { look, ..self }
+    }
+
+    /// The same once more, after machines were made.
+    pub(crate) async fn again(self, reach: &Reach) -> Result<Self, Failure> {
+        Ok(Self::of(self.inventory, reach).await?.looking(self.look))
+    }
+
+    /// Whether a provider has machines to make or to start.
+    pub(crate) fn lacks_machines(&self) -> bool {
+        self.inventory.host_names().iter().any(|name| self.inventory.host(name).is_none())
     }
 
     pub(crate) async fn observe(&self, done: &(dyn Fn(&str, &HostObservation) + Sync)) -> Observation {
         let desire = |host: &Host, facts: &Facts| self.resources(host, facts);
-        let mut observation = naru_observe::observe(&self.inventory, &self.fleet, &desire, done).await;
+        let options = ObserveOptions { preflight: self.look.preflight, ..ObserveOptions::default() };
+        let mut observation = naru_observe::observe(&self.inventory, &self.fleet, &desire, &options, done).await;
         for host in &self.off {
             observation.hosts.insert(host.clone(), HostObservation::Missing { is_off: true });
         }
@@ -102,7 +171,7 @@ impl Session {
     }
 
     pub(crate) fn plan(&self, observation: &Observation) -> Plan {
-        naru_plan::plan(&self.inventory, observation, &self.found.programs, &naru_plan::Options::default())
+        naru_plan::plan(&self.inventory, observation, &self.found.programs, &self.look.options)
     }
 
     /// What a host of these facts should look like.

@@ -9,7 +9,9 @@ pub(crate) mod journal;
 pub(crate) mod kubeconfig;
 pub(crate) mod logs;
 pub(crate) mod machines;
+pub(crate) mod node;
 pub(crate) mod plan;
+pub(crate) mod reset;
 pub(crate) mod ssh;
 pub(crate) mod status;
 
@@ -17,7 +19,6 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
 
 /// How data is shown.
@@ -48,19 +49,4 @@ pub(crate) fn print(text: &str) -> Result<Exit, Failure> {
 /// Everything else, for standard error.
 pub(crate) fn tell(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
-}
-
-/// Whether the operator wants it: `--yes`, no terminal to ask on, or an answer.
-pub(crate) fn agreed(question: &str, yes: bool, terminal: Terminal) -> Result<bool, Failure> {
-    if yes || !terminal.can_ask {
-        return Ok(true);
-    }
-    tell(&format!("\n{question} [y/N] "));
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::because("no answer", &error))?;
-    let agreed = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
-    if !agreed {
-        tell("Nothing was changed.\n");
-    }
-    Ok(agreed)
 }
