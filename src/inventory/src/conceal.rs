@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::diagnostic::Diagnostic;
 use crate::document::{Node, Value};
+use crate::names;
 use crate::secret;
 use crate::stream::Part;
 
@@ -35,10 +36,11 @@ impl Concealed {
         for (index, line) in part.text.lines().enumerate() {
             let indent = line.len() - line.trim_start().len();
             below = below.filter(|key_indent| line.trim().is_empty() || indent > *key_indent);
-            if below.is_none() && is_suspicious(line) {
+            let is_key = |line: &str| line.split([' ', '{', ',', '-', ':', '"', '\'']).any(is_suspicious);
+            if below.is_none() && is_key(line) {
                 below = Some(indent);
             }
-            if is_secret || below.is_some() || has_login(line) {
+            if is_secret || below.is_some() || is_secret_itself(line) {
                 self.lines.insert(part.lines_before + index + 1);
             }
         }
@@ -50,7 +52,12 @@ impl Concealed {
             return diagnostic;
         }
         let primary = "not valid YAML; the line seems to hold a secret, so it is not shown".to_owned();
-        Diagnostic { primary, detail: None, hint: Some("put texts with special characters in quotes".to_owned()), ..diagnostic }
+        Diagnostic {
+            primary,
+            detail: None,
+            hint: Some("put texts with special characters in quotes".to_owned()),
+            ..diagnostic
+        }
     }
 
     fn walk(&mut self, node: &Node, under_suspicion: bool, in_secret: bool) {
@@ -64,7 +71,7 @@ impl Concealed {
             Value::List(items) => items.iter().for_each(|item| self.walk(item, under_suspicion, in_secret)),
             Value::Null => {}
             Value::Text(text) if secret::is_reference(text) => {}
-            Value::Text(text) if has_login(text) => self.hide(node),
+            Value::Text(text) if is_secret_itself(text) => self.hide(node),
             _ if under_suspicion => self.hide(node),
             _ => {}
         }
@@ -76,12 +83,12 @@ impl Concealed {
     }
 }
 
-fn is_suspicious(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    SUSPICIOUS.iter().any(|word| text.contains(word))
+fn is_suspicious(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SUSPICIOUS.iter().any(|word| key.contains(word)) || names::nearest(&key, ["password"]).is_some()
 }
 
-/// `https://user:password@host`.
-fn has_login(text: &str) -> bool {
-    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
+/// `https://user:password@host`, or a private key.
+fn is_secret_itself(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) || text.contains("PRIVATE KEY")
 }

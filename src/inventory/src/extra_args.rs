@@ -20,12 +20,24 @@ pub struct ExtraArg {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArgKind {
     /// `90s`, `1h30m`; bounds in seconds.
-    Duration { min_seconds: u64, max_seconds: u64 },
+    Duration {
+        min_seconds: u64,
+        max_seconds: u64,
+    },
     /// `10Mi`, `1G`.
-    Bytes { min: u64, max: u64 },
-    Number { min: u64, max: u64 },
+    Bytes {
+        min: u64,
+        max: u64,
+    },
+    Number {
+        min: u64,
+        max: u64,
+    },
     /// `30000-32767`.
-    PortRange { lowest: u16, min_width: u16 },
+    PortRange {
+        lowest: u16,
+        min_width: u16,
+    },
 }
 
 /// A value that has been read.
@@ -220,8 +232,7 @@ fn schema(table: &[ExtraArg]) -> Schema {
     for arg in table {
         let (kind, pattern) = arg.kind.schema();
         let description = format!("{} {}.", arg.meaning, first_upper(&arg.kind.expected()));
-        let property =
-            json!({ "type": kind, "pattern": pattern, "default": arg.default, "description": description });
+        let property = json!({ "type": kind, "pattern": pattern, "default": arg.default, "description": description });
         properties.insert(arg.name.to_owned(), property);
     }
     json_schema!({ "type": "object", "properties": properties, "additionalProperties": false })

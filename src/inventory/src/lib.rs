@@ -12,13 +12,13 @@ mod conceal;
 mod diagnostic;
 mod document;
 pub mod edit;
-
+mod explain;
 mod extra_args;
 mod files;
 mod lookups;
 mod manifests;
 mod names;
-
+mod reference;
 mod schema;
 mod secret;
 mod semantics;
@@ -34,9 +34,9 @@ use semantics::Ahead;
 
 pub use cidr::{Cidr, CidrError};
 pub use diagnostic::{Diagnostic, InvalidInventory, Position};
-
+pub use explain::{UnknownField, explain};
 pub use extra_args::{API_SERVER_ARGS, ArgKind, ArgValue, ExtraArg, KUBELET_ARGS, api_server_arg, kubelet_arg};
-
+pub use reference::reference;
 pub use schema::schema;
 pub use spec::{
     ApiServer, Bastion, Become, BecomeMethod, Connection, ControlPlane, Effect, Group, Hook, HookMoment, HookPlace,

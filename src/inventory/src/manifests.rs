@@ -69,9 +69,13 @@ impl Reader<'_> {
         let (Some(version), Some(kind), Some(name)) = (version, kind, name) else { return };
         let title = format!("{kind} {name}");
         if let Some(earlier) = self.seen.insert([version, kind, namespace, name], node.position) {
-            self.wrong(metadata.unwrap_or(node).value_position("name"), format!("{title} is given twice"), |diagnostic| {
-                diagnostic.detail = Some(format!("the first one begins in line {}", earlier.line));
-            });
+            self.wrong(
+                metadata.unwrap_or(node).value_position("name"),
+                format!("{title} is given twice"),
+                |diagnostic| {
+                    diagnostic.detail = Some(format!("the first one begins in line {}", earlier.line));
+                },
+            );
         }
         if self.objects.len() == MAX_OBJECTS {
             return self.wrong(node.position, format!("more than {MAX_OBJECTS} objects"), |diagnostic| {

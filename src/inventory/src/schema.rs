@@ -26,8 +26,7 @@ pub fn schema() -> Json {
 fn tidy(schema: &mut Json) {
     match schema {
         Json::Object(fields) => {
-            let is_foreign =
-                |format: &Json| format.as_str().is_some_and(|format| FOREIGN_FORMATS.contains(&format));
+            let is_foreign = |format: &Json| format.as_str().is_some_and(|format| FOREIGN_FORMATS.contains(&format));
             if let Some(format) = fields.get("format").filter(|format| is_foreign(format)) {
                 let maximum = if format == "uint16" { u32::from(u16::MAX) } else { u32::MAX };
                 fields.remove("format");

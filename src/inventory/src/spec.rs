@@ -90,9 +90,9 @@ fn reserved(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "properties": {
-            "cpu": quantity("Processor time, as `200m`."),
-            "memory": quantity("Memory, as `512Mi`."),
-            "ephemeral-storage": quantity("Disk, as `1Gi`."),
+            "cpu": quantity("Processor time, as `200m`. Default: nothing."),
+            "memory": quantity("Memory, as `512Mi`. Default: nothing."),
+            "ephemeral-storage": quantity("Disk, as `1Gi`. Default: nothing."),
         },
         "additionalProperties": false,
     })
@@ -106,7 +106,7 @@ fn own_version() -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ControlPlane {
-    /// Where cluster state is kept. Default: embedded in the control-plane program.
+    /// Where cluster state is kept. Default: embedded.
     #[serde(default)]
     pub store: Store,
     /// A name or address, with port, under which clients reach the API besides the hosts' own addresses. It is put

@@ -49,9 +49,8 @@ fn is_marker(line: &str, marker: &str) -> bool {
 
 /// Which document is the inventory. `whole` says whether all documents could be read.
 pub(crate) fn inventory_of(documents: &[Option<Node>]) -> Option<usize> {
-    let find = |wanted: &dyn Fn(&Node) -> bool| {
-        documents.iter().position(|document| document.as_ref().is_some_and(wanted))
-    };
+    let find =
+        |wanted: &dyn Fn(&Node) -> bool| documents.iter().position(|document| document.as_ref().is_some_and(wanted));
     let text_of = |node: &Node, key: &str| match node.entry(key).map(|entry| &entry.node.value) {
         Some(Value::Text(text)) => text.clone(),
         _ => String::new(),

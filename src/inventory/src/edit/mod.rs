@@ -10,6 +10,7 @@ use crate::semantics::Ahead;
 use crate::spec::{Host, HostState, Inventory};
 use crate::stream;
 use write::Writer;
+pub(crate) use write::flow;
 pub use write::flow_text;
 
 /// Messages of the reader that no file name is known for.

@@ -81,7 +81,7 @@ spec:
 # Last.
 apiVersion: v1
 kind: List
-items: [{apiVersion: v1, kind: Namespace, metadata: {name: y}}]
+items: [{apiVersion: v1, kind: Namespace, metadata: {name: other}}]
 ";
 
 const TEXTS: [&str; 5] = [BLOCK, MIXED, FLOW, LINE, DOCUMENTS];
@@ -101,6 +101,12 @@ fn comment_lines(text: &str) -> Vec<&str> {
     lines.filter(|line| line.starts_with('#') && *line != "# not a comment").collect()
 }
 
+/// Whether all comment lines are still there, in their order; one that stood behind a host may have a line now.
+fn survive(old: &str, new: &str) -> bool {
+    let mut left = comment_lines(new).into_iter();
+    comment_lines(old).iter().all(|comment| left.any(|other| other == *comment))
+}
+
 #[test]
 fn each_edit_on_each_style() {
     let mut all = String::new();
@@ -111,14 +117,16 @@ fn each_edit_on_each_style() {
             ("remove_host w1", remove_host(text, "w1")),
             ("remove_host w2", remove_host(text, "w2")),
             ("absent w1", set_host_state(text, "w1", HostState::Absent)),
-            ("absent w2, present again", set_host_state(text, "w2", HostState::Absent).and_then(|text| {
-                set_host_state(&text, "w2", HostState::Present)
-            })),
+            (
+                "absent w2, present again",
+                set_host_state(text, "w2", HostState::Absent)
+                    .and_then(|text| set_host_state(&text, "w2", HostState::Present)),
+            ),
         ];
         for (title, edited) in edits {
             let edited = edited.unwrap_or_else(|error| panic!("{title}: {error}\n{text}"));
-            assert_eq!(comment_lines(text), comment_lines(&edited), "{title}");
-            let diff: String = diff(text, &edited);
+            assert!(survive(text, &edited), "{title}:\n{edited}");
+            let diff = diff(text, &edited);
             all.push_str(&format!("=== {title}\n{diff}"));
         }
     }
@@ -165,23 +173,29 @@ fn what_cannot_be_done_is_told() {
                     provider: local\n    groups: [{name: cp, role: control-plane, count: 1}]\n";
     assert!(matches!(add_host(machines, &new_host("w1")), Err(EditError::Machines)));
     assert!(set_version(machines, "v1.0.0").unwrap().contains("spec:\n  version: v1.0.0\n  machines:"));
-    let anchors = MIXED.replace("- {name: cp1", "- &cp {name: cp1").replace("{name: w1, role", "{<<: *cp, name: w1, role");
+    let anchors =
+        MIXED.replace("- {name: cp1", "- &cp {name: cp1").replace("{name: w1, role", "{<<: *cp, name: w1, role");
     assert!(matches!(remove_host(&anchors, "cp1"), Err(EditError::After(_) | EditError::Shape { .. })));
 }
 
 /// An inventory of these hosts, each written in its own style, with comments all around.
 fn text_of(count: usize, styles: &[u8], indent: usize, is_windows: bool, ends: bool) -> String {
     let pad = " ".repeat(indent);
-    let mut text = "# top\napiVersion: naru.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: prod # x\nspec:\n".to_owned();
+    let mut text =
+        "# top\napiVersion: naru.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: prod # x\nspec:\n".to_owned();
     text += "  # before hosts\n  hosts: # here\n";
     for index in 0..count {
         let (name, address) = (format!("h{index}"), format!("10.1.0.{}", index + 1));
         let role = if index == 0 { "control-plane" } else { "worker" };
         text += &match styles[index % styles.len()] % 4 {
             0 => format!("{pad}- {{name: {name}, role: {role}, address: {address}}}\n"),
-            1 => format!("{pad}# block {index}\n{pad}- name: {name}\n{pad}  # inner {index}\n{pad}  role: {role} # r\n{pad}  address: \"{address}\"\n"),
+            1 => format!(
+                "{pad}# block {index}\n{pad}- name: {name}\n{pad}  # inner {index}\n{pad}  role: {role} # r\n{pad}  address: \"{address}\"\n"
+            ),
             2 => format!("{pad}-   address: {address}\n\n{pad}    role: {role}\n{pad}    name: '{name}'  # name\n"),
-            _ => format!("{pad}-\n{pad}  # below its dash\n{pad}  role: {role}\n{pad}  labels:\n{pad}    a: b\n{pad}  address: {address}\n{pad}  name: {name}\n"),
+            _ => format!(
+                "{pad}-\n{pad}  # below its dash\n{pad}  role: {role}\n{pad}  labels:\n{pad}    a: b\n{pad}  address: {address}\n{pad}  name: {name}\n"
+            ),
         };
     }
     text += "  # the end\n  network: {domain: a.b}";

@@ -117,7 +117,8 @@ impl<'a> Writer<'a> {
         let mut kept = String::new();
         let mut at = from;
         for line in self.text[from..to].split_inclusive('\n') {
-            let is_text = scalars.iter().any(|range| range.start < at && at < range.end);
+            let first = at + line.len() - line.trim_start().len();
+            let is_text = scalars.iter().any(|range| range.contains(&first));
             if line.trim_start().starts_with('#') && !is_text {
                 kept.push_str(line);
             }
@@ -287,7 +288,8 @@ fn fields(host: &Host) -> Vec<String> {
     first.chain(rest).map(|(key, value)| format!("{key}: {}", flow(value))).collect()
 }
 
-fn flow(value: &Json) -> String {
+/// A value on one line.
+pub(crate) fn flow(value: &Json) -> String {
     match value {
         Json::String(text) => scalar(text),
         Json::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
@@ -301,11 +303,12 @@ fn flow(value: &Json) -> String {
 
 /// Plain where nobody could take it for anything but this text, else in quotes.
 fn scalar(text: &str) -> String {
-    let is_plain = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'))
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
+    let begins_as_text = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/');
+    let is_plain = (begins_as_text || text.starts_with("~/"))
+        && text.trim_start_matches('~').bytes().all(is_safe)
         && !NOT_TEXT.contains(&text.to_ascii_lowercase().as_str());
-    let is_home = text.strip_prefix("~/").is_some_and(|rest| !rest.is_empty() && scalar(rest) == rest);
-    if is_plain || is_home || text.parse::<Ipv4Addr>().is_ok() {
+    if is_plain || text.parse::<Ipv4Addr>().is_ok() {
         return text.to_owned();
     }
     Json::String(text.to_owned()).to_string()

@@ -16,7 +16,9 @@ pub(super) enum UrlProblem {
 pub(super) fn is_version(text: &str) -> bool {
     let Some(numbers) = text.strip_prefix('v') else { return false };
     let is_number = |part: &str| {
-        part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0')) && part.parse::<u32>().is_ok()
+        part.bytes().all(|byte| byte.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
+            && part.parse::<u32>().is_ok()
     };
     numbers.split('.').count() == 3 && numbers.split('.').all(is_number)
 }
@@ -64,7 +66,9 @@ mod tests {
     #[test]
     fn versions() {
         assert!(is_version("v0.1.0") && is_version("v1.20.300"));
-        for bad in ["0.1.0", "v1.2", "v1.2.3.4", "v01.2.3", "v1.2.x", "v1..3", "v1.2.3-rc1", "v", "latest", "v1.2.99999999999"] {
+        for bad in
+            ["0.1.0", "v1.2", "v1.2.3.4", "v01.2.3", "v1.2.x", "v1..3", "v1.2.3-rc1", "v", "latest", "v1.2.99999999999"]
+        {
             assert!(!is_version(bad), "{bad}");
         }
     }

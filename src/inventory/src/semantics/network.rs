@@ -58,7 +58,6 @@ fn cidr(text: &str, path: &Path, prefixes: std::ops::RangeInclusive<u8>, finding
     }
 }
 
-
 pub(super) fn proxy(proxy: &Proxy, path: &Path, findings: &mut Vec<Finding>) {
     if proxy.http.is_none() && proxy.https.is_none() {
         let finding = Finding::new(path.clone(), "a proxy without a URL").of_key();
@@ -88,8 +87,7 @@ pub(super) fn url_finding(path: Path, problem: &UrlProblem, example: &str) -> Fi
     match problem {
         UrlProblem::Login => Finding::new(path, "a URL with a login in it")
             .detail("secrets do not belong into the inventory; the value is not shown here"),
-        UrlProblem::Form(text) => {
-            Finding::new(path, format!("`{text}` is not a URL that can be used here")).detail(format!("expected {example}"))
-        }
+        UrlProblem::Form(text) => Finding::new(path, format!("`{text}` is not a URL that can be used here"))
+            .detail(format!("expected {example}")),
     }
 }

@@ -56,10 +56,8 @@ pub(super) fn kubelet(kubelet: &Kubelet, path: &Path, findings: &mut Vec<Finding
     for (resource, quantity) in &kubelet.system_reserved {
         let is_fine = Quantity::parse(quantity).is_ok_and(|quantity| !quantity.is_negative());
         if !is_fine {
-            let finding = Finding::new(
-                path.key("systemReserved").key(resource),
-                format!("`{quantity}` is not a quantity"),
-            );
+            let finding =
+                Finding::new(path.key("systemReserved").key(resource), format!("`{quantity}` is not a quantity"));
             findings.push(finding.detail("expected a number with or without a unit, as 200m, 1.5 or 512Mi"));
         }
     }

@@ -79,4 +79,3 @@ fn host_key(key: Option<&str>, path: &Path, findings: &mut Vec<Finding>) {
         );
     }
 }
-

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::document::Path;
 use crate::files::MAX_FILE_BYTES;
 use crate::names::{is_dns_label, nearest};
-use crate::spec::{Host, HookMoment, HookPlace, HostFile, Inventory, Role, Rollout};
+use crate::spec::{HookMoment, HookPlace, Host, HostFile, Inventory, Role, Rollout};
 use crate::structure::Finding;
 
 /// A share is of at most all workers.
@@ -38,7 +38,8 @@ const MANAGED_FILES: [&str; 6] = [
     "/etc/systemd/system/naru-node.service",
 ];
 /// Units that Naru keeps, with all that changes them.
-const MANAGED_UNITS: [&str; 4] = ["containerd.service", "etcd.service", "naru-control-plane.service", "naru-node.service"];
+const MANAGED_UNITS: [&str; 4] =
+    ["containerd.service", "etcd.service", "naru-control-plane.service", "naru-node.service"];
 
 pub(super) fn rollout(rollout: &Rollout, path: &Path, findings: &mut Vec<Finding>) {
     let text = rollout.max_unavailable.as_str();
@@ -80,7 +81,8 @@ pub(super) fn files(inventory: &Inventory, path: &Path, findings: &mut Vec<Findi
     for (index, file) in inventory.spec.files.iter().enumerate() {
         let path = path.index(index);
         if let Err(reason) = host_path(&file.path) {
-            let finding = Finding::new(path.key("path"), format!("`{}` cannot be kept: {reason}", file.path.escape_default()));
+            let finding =
+                Finding::new(path.key("path"), format!("`{}` cannot be kept: {reason}", file.path.escape_default()));
             findings.push(finding);
         }
         let digits = file.mode.len() == 3 || (file.mode.len() == 4 && file.mode.starts_with('0'));
@@ -130,7 +132,8 @@ fn host_path(path: &str) -> Result<(), String> {
     if path.len() > MAX_PATH_BYTES || path.chars().any(char::is_control) {
         return Err("no file can be called so".to_owned());
     }
-    let is_below = |folder: &&&str| path.strip_prefix(**folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_below =
+        |folder: &&&str| path.strip_prefix(**folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if let Some(folder) = MANAGED_FOLDERS.iter().find(is_below) {
         return Err(format!("{folder} is not the place for files of yours"));
     }
@@ -159,9 +162,7 @@ const MAX_LOOKED_AT: usize = 64;
 
 fn known_hosts(inventory: &Inventory, names: &[String], path: &Path, findings: &mut Vec<Finding>) {
     let known: Vec<String> = match &inventory.spec.machines {
-        Some(machines) => {
-            machines.groups.iter().flat_map(|group| group.machine_names().take(MAX_LOOKED_AT)).collect()
-        }
+        Some(machines) => machines.groups.iter().flat_map(|group| group.machine_names().take(MAX_LOOKED_AT)).collect(),
         None => inventory.host_names(),
     };
     for (index, name) in names.iter().enumerate().filter(|(_, name)| !known.contains(name)) {
