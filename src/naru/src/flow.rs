@@ -116,7 +116,7 @@ impl Flow {
 
     pub(crate) fn ask(&self) -> Result<bool, Failure> {
         match &self.word {
-            Some((question, word)) => agreed_by_word(question, word, self.flags.yes, self.terminal),
+            Some((question, word)) => agreed_by_word(question, word, self.flags.yes),
             None => agreed("Do this?", self.flags.yes, self.terminal),
         }
     }

@@ -165,7 +165,7 @@ fn steps(hooks: &[Hook], host: &Host, changes: Vec<Change>, needs: Vec<String>) 
         });
     };
     let of = |moment| hooks.iter().filter(move |hook| hook.when == moment && hook.is_for(host));
-    let mut hook = |add: &mut dyn FnMut(String, String, Action, Vec<Change>, u32), hook: &Hook| {
+    let hook = |add: &mut dyn FnMut(String, String, Action, Vec<Change>, u32), hook: &Hook| {
         let deadline = hook.timeout_seconds.saturating_add(HOOK_GRACE_SECONDS);
         let title = format!("run hook {}", hook.name);
         add(format!("hook-{}", hook.name), title, Action::Hook { hook: hook.clone() }, Vec::new(), deadline);
