@@ -1,6 +1,6 @@
 //! The agent's program: what it is, the one command that starts it or tells what is missing, and putting it there.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -54,12 +54,27 @@ pub(crate) struct Probe {
 impl AgentProgram {
     /// Reads `naru-node` (or another program that serves the protocol when told `agent`).
     pub fn read(path: &Path) -> io::Result<Self> {
-        let bytes = fs_err::read(path)?;
+        let (mut file, mut hasher, mut chunk) = (fs_err::File::open(path)?, Sha256::new(), vec![0; CHUNK_BYTES]);
+        let mut size_bytes = 0;
+        loop {
+            let count = file.read(&mut chunk)?;
+            if count == 0 {
+                return Self::known(path, hex::encode(hasher.finalize()), size_bytes);
+            }
+            hasher.update(&chunk[..count]);
+            size_bytes += count as u64;
+        }
+    }
+
+    /// The same for one whose hash and size are known already.
+    pub fn known(path: &Path, sha256: String, size_bytes: u64) -> io::Result<Self> {
+        let mut head = Vec::new();
+        fs_err::File::open(path)?.take(ELF_MACHINE.end as u64).read_to_end(&mut head)?;
         Ok(Self {
             path: path.to_owned(),
-            sha256: hex::encode(Sha256::digest(&bytes)),
-            size_bytes: bytes.len() as u64,
-            architecture: architecture(&bytes).to_owned(),
+            sha256,
+            size_bytes,
+            architecture: architecture(&head).to_owned(),
             directory: DIRECTORY.to_owned(),
             arguments: vec!["agent".to_owned()],
             operator: operator(),
@@ -172,7 +187,8 @@ impl AgentProgram {
                 }
                 Some(status) => {
                     let now = self.look(session, elevation, deadlines).await?;
-                    let is_full = now.free_bytes.is_some_and(|free| free < self.size_bytes - now.have_bytes.min(self.size_bytes));
+                    let is_full =
+                        now.free_bytes.is_some_and(|free| free < self.size_bytes - now.have_bytes.min(self.size_bytes));
                     if is_full || outcome.stderr.contains("No space left") {
                         let (host, directory) = (host.clone(), self.directory.clone());
                         return Err(HostError::NoSpace { host, directory, missing_bytes, free_bytes: now.free_bytes });
@@ -187,12 +203,7 @@ impl AgentProgram {
     }
 
     /// What is there now.
-    async fn look(
-        &self,
-        session: &Session,
-        elevation: &Elevation,
-        deadlines: &Deadlines,
-    ) -> Result<Probe, HostError> {
+    async fn look(&self, session: &Session, elevation: &Elevation, deadlines: &Deadlines) -> Result<Probe, HostError> {
         let script = self.starting_script().replacen("if [ -x ", "if false && [ -x ", 1);
         let command = elevation.start(session, &script, deadlines.start).await?;
         let ended = command.watch.until(deadlines.start, |_| false).await;

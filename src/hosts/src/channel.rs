@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
-use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::session::keep;
@@ -21,10 +22,11 @@ const DOAS_PROMPT: &[u8] = b"password:";
 const MAX_TEXT_BYTES: usize = 64 * 1024;
 /// Bytes on their way from the channel to the reader.
 const PIPE_BYTES: usize = 64 * 1024;
+const PACKET_BYTES: usize = 32 * 1024;
 
 /// A running command.
 pub(crate) struct Command {
-    pub(crate) stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    pub(crate) stdin: DuplexStream,
     pub(crate) stdout: DuplexStream,
     pub(crate) watch: Watch,
 }
@@ -82,11 +84,21 @@ pub(crate) fn run(channel: Channel<Msg>) -> Command {
     let (sender, progress) = watch::channel(Progress::default());
     let outcome = Arc::<Mutex<Outcome>>::default();
     let (reader, writer) = channel.split();
-    let stdin = Box::new(writer.make_writer());
+    let (stdin, far) = tokio::io::duplex(PIPE_BYTES);
+    let feeder = tokio::spawn(feed(far, writer.make_writer())).abort_handle();
     let pump =
-        Pump { reader, writer, stdout: near, outcome: outcome.clone(), progress: sender, raw: Raw::default() };
+        Pump { reader, writer, feeder, stdout: near, outcome: outcome.clone(), progress: sender, raw: Raw::default() };
     tokio::spawn(pump.run(closed));
     Command { stdin, stdout, watch: Watch { outcome, progress, _closer: Arc::new(closer) } }
+}
+
+/// Passes stdin on, its end included.
+async fn feed(from: DuplexStream, mut to: impl AsyncWrite + Unpin) {
+    // As much at a time as fits into one packet.
+    let mut from = BufReader::with_capacity(PACKET_BYTES, from);
+    if tokio::io::copy_buf(&mut from, &mut to).await.is_ok() {
+        let _ = to.shutdown().await;
+    }
 }
 
 #[derive(Default)]
@@ -99,6 +111,8 @@ struct Raw {
 struct Pump {
     reader: ChannelReadHalf,
     writer: ChannelWriteHalf<Msg>,
+    /// Ends with the channel, so that who writes to it is not left waiting for room that never comes.
+    feeder: AbortHandle,
     stdout: DuplexStream,
     outcome: Arc<Mutex<Outcome>>,
     progress: watch::Sender<Progress>,
@@ -127,6 +141,7 @@ impl Pump {
                 Some(_) => {}
             }
         }
+        self.feeder.abort();
         self.publish(true);
     }
 
@@ -154,11 +169,8 @@ impl Pump {
 
     fn publish(&self, has_ended: bool) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(PROMPT, "");
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Outcome {
-            text: text(&self.raw.text),
-            stderr: text(&self.raw.stderr),
-            status: self.raw.status,
-        };
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) =
+            Outcome { text: text(&self.raw.text), stderr: text(&self.raw.stderr), status: self.raw.status };
         let prompts = count(&self.raw.stderr, PROMPT.as_bytes()) + count(&self.raw.text, DOAS_PROMPT);
         self.progress.send_modify(|progress| {
             progress.prompts = prompts;

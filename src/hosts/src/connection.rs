@@ -54,7 +54,7 @@ struct Remote {
 impl Agent {
     fn remote(started: Started) -> Self {
         let Started { command, session } = started;
-        let client = Client::new(Box::new(command.stdout) as _, command.stdin);
+        let client = Client::new(Box::new(command.stdout) as _, Box::new(command.stdin) as _);
         Self { client, remote: Some(Remote { watch: command.watch, session, has_answered: false }) }
     }
 }

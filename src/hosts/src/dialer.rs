@@ -75,11 +75,7 @@ pub struct TrafficCount {
 impl Traffic {
     fn count(&self) -> TrafficCount {
         let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        TrafficCount {
-            sessions: now(&self.sessions),
-            channels: now(&self.channels),
-            requests: now(&self.requests),
-        }
+        TrafficCount { sessions: now(&self.sessions), channels: now(&self.channels), requests: now(&self.requests) }
     }
 }
 

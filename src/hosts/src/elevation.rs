@@ -120,6 +120,10 @@ impl Elevation {
     ) -> Result<Command, HostError> {
         if !progress.has_begun {
             let outcome = command.watch.outcome();
+            // A script that ended well had nothing to begin, but something to say.
+            if progress.has_ended && outcome.status == Some(0) {
+                return Ok(command);
+            }
             let wrong = !progress.has_ended;
             return Err(not_root(session, &outcome, wrong.then_some(NotRootReason::WrongPassword)));
         }

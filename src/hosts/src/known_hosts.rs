@@ -80,9 +80,7 @@ impl KnownHosts {
             let list = match entry.marker {
                 Marker::Revoked => &mut recorded.revoked,
                 Marker::None if entry.names.cover(&name) => &mut recorded.keys,
-                Marker::Authority if entry.names.cover(&name) || entry.names.cover(&alias) => {
-                    &mut recorded.authorities
-                }
+                Marker::Authority if entry.names.cover(&name) || entry.names.cover(&alias) => &mut recorded.authorities,
                 _ => continue,
             };
             if let Ok(key) = PublicKey::from_openssh(&entry.key) {
@@ -114,9 +112,7 @@ impl Recorded {
         // A key of another kind counts as changed too: we asked for the recorded kinds first.
         let alike = self.keys.iter().find(|(recorded, _)| recorded.algorithm() == key.algorithm());
         match alike.or(self.keys.first()) {
-            Some((recorded, place)) => {
-                Verdict::Changed { recorded: Box::new(recorded.clone()), place: place.clone() }
-            }
+            Some((recorded, place)) => Verdict::Changed { recorded: Box::new(recorded.clone()), place: place.clone() },
             None => Verdict::Unknown,
         }
     }

@@ -83,6 +83,13 @@ impl HostLink {
         }
     }
 
+    /// Forgets the sessions, so that the next one is new; what is at work on them goes on.
+    pub fn hang_up(&self) {
+        if let Ok(mut sessions) = self.inner.sessions.try_lock() {
+            sessions.clear();
+        }
+    }
+
     pub(crate) fn count_request(&self) {
         self.inner.dialer.counters().requests.fetch_add(1, Ordering::Relaxed);
     }
@@ -177,12 +184,7 @@ impl HostLink {
     }
 
     /// The program is there and does not work. One that was damaged is removed and put there anew.
-    async fn verify(
-        &self,
-        session: &Arc<Session>,
-        status: Option<u32>,
-        stderr: String,
-    ) -> Result<Started, HostError> {
+    async fn verify(&self, session: &Arc<Session>, status: Option<u32>, stderr: String) -> Result<Started, HostError> {
         let verified = self.launch(session, &self.inner.program.verifying_script()).await?;
         let ended = verified.watch.until(self.inner.route.deadlines.start, |_| false).await;
         if ended.is_some() && verified.watch.outcome().status != Some(0) {

@@ -187,8 +187,7 @@ impl<'a> Login<'a> {
             }
             Secret::Rsa(pair) => {
                 let (hash, mut signer) = (Some(RSA_HASH), RsaSigner(pair));
-                let result =
-                    self.handle.authenticate_publickey_with(user, public.key.clone(), hash, &mut signer).await;
+                let result = self.handle.authenticate_publickey_with(user, public.key.clone(), hash, &mut signer).await;
                 result.map_err(|error| self.broken(&error))?
             }
         };

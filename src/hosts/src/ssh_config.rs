@@ -328,7 +328,8 @@ mod tests {
         let text = "Host a\nProxyJump none\nHost *\nProxyJump one,me@two:2222,[fd00::1]:23\n";
         let (_home, config) = load(&[("config", text)]);
         assert_eq!(config.host(&["a"], None).jumps, Some(Vec::new()));
-        let jump = |user: Option<&str>, host: &str, port| Jump { user: user.map(str::to_owned), host: host.to_owned(), port };
+        let jump =
+            |user: Option<&str>, host: &str, port| Jump { user: user.map(str::to_owned), host: host.to_owned(), port };
         let chain = [jump(None, "one", None), jump(Some("me"), "two", Some(2222)), jump(None, "fd00::1", Some(23))];
         assert_eq!(config.host(&["b"], None).jumps.unwrap(), chain);
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use naru_hosts::{
-    AgentProgram, Credentials, Deadlines, Dialer, Elevation, HostAddress, HostError, HostEvent, HostKeyPolicy, HostLink,
-    Route, Session,
+    AgentProgram, Credentials, Deadlines, Dialer, Elevation, HostAddress, HostError, HostEvent, HostKeyPolicy,
+    HostLink, Route, Session,
 };
 
 const SSHD: &str = "/usr/sbin/sshd";
@@ -145,12 +145,7 @@ impl Server {
     }
 
     pub fn address(&self) -> HostAddress {
-        HostAddress {
-            name: "w1".to_owned(),
-            address: "127.0.0.1".to_owned(),
-            port: self.port,
-            user: self.user.clone(),
-        }
+        HostAddress { name: "w1".to_owned(), address: "127.0.0.1".to_owned(), port: self.port, user: self.user.clone() }
     }
 
     pub fn key(&self, name: &str) -> Credentials {
