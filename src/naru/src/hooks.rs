@@ -40,6 +40,10 @@ impl<F: Fleet> Hooked<F> {
         }
     }
 
+    pub(crate) fn inner(&self) -> &F {
+        &self.fleet
+    }
+
     fn hooks_for(&self, host: &Host, moment: HookMoment) -> impl Iterator<Item = &Hook> {
         self.hooks.iter().filter(move |hook| hook.when == moment && hook.is_for(host))
     }

@@ -2,7 +2,7 @@
 //! was looked at, so that a refusal can name those that have changed since.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use naru_observe::{ClusterObservation, Observation};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::exit::Failure;
+use crate::session::Look;
 use crate::style::names;
 
 /// Beside the plan's own fields.
@@ -31,16 +32,25 @@ struct Made {
     only: BTreeSet<String>,
     skip_unreachable: bool,
     preflight: bool,
+    inventory_file: PathBuf,
     /// Fingerprints of hosts by name.
     hosts: BTreeMap<String, String>,
     cluster: String,
 }
 
 impl Saved {
-    pub(crate) fn new(plan: Plan, observation: &Observation, options: &Options, preflight: bool) -> Self {
-        let Options { only, skip_unreachable } = options.clone();
+    pub(crate) fn new(plan: Plan, observation: &Observation, look: &Look, inventory_file: &Path) -> Self {
+        let Options { only, skip_unreachable } = look.options.clone();
         let (hosts, cluster) = fingerprints(observation);
-        Self { plan, made: Made { only, skip_unreachable, preflight, hosts, cluster } }
+        // Of use from any folder, also when the file has gone.
+        let inventory_file = std::path::absolute(inventory_file).unwrap_or_else(|_| inventory_file.to_owned());
+        let preflight = look.preflight;
+        Self { plan, made: Made { only, skip_unreachable, preflight, inventory_file, hosts, cluster } }
+    }
+
+    /// Where the inventory lay, for what it refers to.
+    pub(crate) fn inventory_file(&self) -> &Path {
+        &self.made.inventory_file
     }
 
     pub(crate) fn text(&self) -> String {
@@ -179,7 +189,8 @@ mod tests {
     fn a_saved_plan_knows_its_world_and_names_the_host_that_moved() {
         let then = observation("a");
         let options = Options { only: ["w1".to_owned()].into(), skip_unreachable: true };
-        let saved = Saved::new(plan(&then), &then, &options, true);
+        let saved =
+            Saved::new(plan(&then), &then, &Look { options: options.clone(), preflight: true }, Path::new("a.yaml"));
         let read = Saved::parse(&saved.text(), "plan.json").unwrap();
         assert_eq!(read, saved);
         assert_eq!(read.options(), options);
@@ -192,7 +203,7 @@ mod tests {
     #[test]
     fn other_steps_for_the_same_world_are_refused_too() {
         let then = observation("a");
-        let saved = Saved::new(plan(&then), &then, &Options::default(), true);
+        let saved = Saved::new(plan(&then), &then, &Look::default(), Path::new("a.yaml"));
         let mut other = plan(&then);
         other.steps[0].title = "something else".to_owned();
         let refusal = saved.still_holds(&other, &then).unwrap_err().render(naru_plan::Colour::Never);

@@ -129,22 +129,23 @@ pub(crate) struct Session {
     pub(crate) found: Found,
     pub(crate) fleet: Hooked<SshFleet>,
     off: Vec<String>,
+    file: PathBuf,
     look: Look,
 }
 
 impl Session {
     pub(crate) async fn open(file: &Path, reach: &Reach) -> Result<Self, Failure> {
-        let mut session = Self::of(read_inventory(file)?, reach).await?;
-        session.fleet.set_inventory_file(file);
-        Ok(session)
+        Self::of(read_inventory(file)?, file, reach).await
     }
 
-    pub(crate) async fn of(inventory: Inventory, reach: &Reach) -> Result<Self, Failure> {
+    /// Of an inventory that was read already; `file` is where it lies, for what it refers to.
+    pub(crate) async fn of(inventory: Inventory, file: &Path, reach: &Reach) -> Result<Self, Failure> {
         let found = artifacts::find(reach.artifacts.as_deref())?;
         let (inventory, off) = machines::with_hosts(inventory).await?;
-        let fleet = SshFleet::new(&inventory, &found, reach.accept_new_host_keys);
+        let mut fleet = SshFleet::new(&inventory, &found, reach.accept_new_host_keys);
+        fleet.set_inventory_file(file);
         let fleet = Hooked::new(&inventory, fleet);
-        Ok(Self { inventory, found, fleet, off, look: Look::default() })
+        Ok(Self { inventory, found, fleet, off, file: file.to_owned(), look: Look::default() })
     }
 
     /// The same session, looking in this way.
@@ -154,7 +155,7 @@ impl Session {
 
     /// The same once more, after machines were made.
     pub(crate) async fn again(self, reach: &Reach) -> Result<Self, Failure> {
-        Ok(Self::of(self.inventory, reach).await?.looking(self.look))
+        Ok(Self::of(self.inventory, &self.file, reach).await?.looking(self.look))
     }
 
     /// Whether a provider has machines to make or to start.
@@ -166,6 +167,8 @@ impl Session {
         let desire = |host: &Host, facts: &Facts| self.resources(host, facts);
         let options = ObserveOptions { preflight: self.look.preflight, ..ObserveOptions::default() };
         let mut observation = naru_observe::observe(&self.inventory, &self.fleet, &desire, &options, done).await;
+        let traffic = self.fleet.inner().traffic();
+        tracing::info!(traffic.sessions, traffic.channels, traffic.requests, "looked at all hosts");
         for host in &self.off {
             observation.hosts.insert(host.clone(), HostObservation::Missing { is_off: true });
         }

@@ -47,7 +47,8 @@ impl Apply {
     /// Executes exactly the plan that was saved, or refuses.
     async fn saved(&self, flow: &Flow) -> Result<(Session, Ended), Failure> {
         let saved = Saved::read(&self.inventory.file)?;
-        let session = Session::of(saved.plan.inventory.clone(), &self.reach).await?.looking(Look::of_saved(&saved));
+        let session = Session::of(saved.plan.inventory.clone(), saved.inventory_file(), &self.reach).await?;
+        let session = session.looking(Look::of_saved(&saved));
         flow.show(&saved.plan);
         if saved.plan.is_refused() || saved.plan.is_empty() {
             return Ok((session, Ended::Nothing(saved.plan)));

@@ -67,7 +67,7 @@ impl Remove {
         };
         tell(&file.diff(&leaving, terminal.stderr));
         tell(&format!("  and without {} as soon as it is out of the cluster\n\n", self.name));
-        let session = Session::of(file.parse(&leaving)?, &self.reach).await?;
+        let session = Session::of(file.parse(&leaving)?, &self.inventory.file, &self.reach).await?;
         let write = || file.write(&file.text, &leaving);
         let ended = flow.go(&session, &|session, seen| session.plan(seen), &write, false).await?;
         match &ended {

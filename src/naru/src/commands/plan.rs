@@ -41,7 +41,7 @@ impl Plan {
         session.check_names(&self.look.only)?;
         let observation = session.observe(&|_, _| {}).await;
         let plan = session.plan(&observation);
-        let saved = Saved::new(plan.clone(), &observation, &look.options, look.preflight);
+        let saved = Saved::new(plan.clone(), &observation, &look, &self.inventory.file);
         match self.json {
             true => print(&saved.text())?,
             false => print(&naru_plan::render(&plan, terminal.stdout))?,

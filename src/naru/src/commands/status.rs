@@ -59,7 +59,7 @@ fn render(health: &Health, all: bool, colour: Colour) -> String {
     let limit = if all { usize::MAX } else { MAX_ROWS };
     if !shown.is_empty() {
         let rows: Vec<Vec<String>> = shown.iter().take(limit).map(|host| row(host)).collect();
-        let heading = ["HOST", "ROLE", "STATE", "NODE", "VERSION", "DRIFT", "CERTIFICATES", "DISK FREE"];
+        let heading = ["HOST", "ADDRESS", "ROLE", "STATE", "NODE", "VERSION", "DRIFT", "CERTIFICATES", "DISK FREE"];
         let _ = write!(text, "\n{}", table(&heading, &rows));
     }
     if shown.len() > limit {
@@ -138,7 +138,8 @@ fn row(host: &HostHealth) -> Vec<String> {
         days => plural(usize::try_from(days).unwrap_or_default(), "day"),
     });
     let disk = host.disk_free_bytes.map_or("-".to_owned(), size);
-    vec![host.name.clone(), role.to_owned(), state(host), node, version, drift, certificates, disk]
+    let address = if host.address.is_empty() { "-" } else { &host.address };
+    vec![host.name.clone(), address.to_owned(), role.to_owned(), state(host), node, version, drift, certificates, disk]
 }
 
 /// How many hosts are in which state, and how many of them the table left out.
@@ -234,7 +235,7 @@ mod tests {
         HostHealth {
             name: name.to_owned(),
             role: if name.starts_with("cp") { Role::ControlPlane } else { Role::Worker },
-            address: String::new(),
+            address: "10.0.0.9".to_owned(),
             state,
             problem: (state == HostStanding::Unreachable).then(|| "10.0.0.9:22 cannot be reached".to_owned()),
             changes: usize::from(state == HostStanding::Differs) * 3,

@@ -88,7 +88,7 @@ impl Add {
         let inventory = file.parse(&edited)?;
         tell(&file.diff(&edited, terminal.stderr));
         tell("\n");
-        let session = Session::of(inventory, &self.reach).await?.looking(whole_look());
+        let session = Session::of(inventory, &self.inventory.file, &self.reach).await?.looking(whole_look());
         let write = || file.write(&file.text, &edited);
         let ended = flow.go(&session, &|session, seen| session.plan(seen), &write, false).await?;
         if let Ended::Nothing(_) = ended {
