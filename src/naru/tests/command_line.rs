@@ -87,7 +87,10 @@ fn init_writes_what_plan_reads() {
     insta::assert_snapshot!("init_again", seen(&naru(folder.path(), &["init", "--provider", "local"])));
     let arguments = ["plan", "--artifacts", ".", "--detailed-exitcode", "-o", "plan.json"];
     insta::assert_snapshot!("plan_of_machines", seen(&naru(folder.path(), &arguments)));
-    insta::assert_snapshot!("apply_saved", seen(&naru(folder.path(), &["apply", "plan.json", "--artifacts", "."])));
+    // Executing it would make real machines; that is for the end-to-end tests. Flags that belong to planning end it.
+    let saved = ["apply", "plan.json", "--artifacts", ".", "--only", "w1"];
+    insta::assert_snapshot!("apply_saved", seen(&naru(folder.path(), &saved)));
+    assert!(!folder.path().join("machines").exists(), "machines were made");
 }
 
 #[test]
@@ -186,4 +189,50 @@ fn journals_are_listed_and_shown_also_torn_ones() {
     );
     assert_eq!(naru(folder.path(), &["journal", "20261120"]).status.code(), Some(1), "two runs begin like that");
     assert_eq!(naru(folder.path(), &["journal", "--cluster", "../x"]).status.code(), Some(1));
+}
+
+#[test]
+fn edits_of_the_inventory_are_shown_and_kept_only_if_something_was_done() {
+    let folder = folder_with_programs();
+    unreachable_cluster(folder.path());
+    let file = folder.path().join("cluster.yaml");
+    let before = fs_err::read_to_string(&file).unwrap();
+    let add = ["node", "add", "root@192.0.2.23", "--label", "disk=ssd", "--taint", "gpu=a:NoSchedule", "--yes"];
+    let reach = ["--artifacts", "."];
+    insta::assert_snapshot!("node_add", seen(&naru(folder.path(), &[&add[..], &reach].concat())));
+    let remove = ["node", "remove", "w1", "--yes"];
+    insta::assert_snapshot!("node_remove", seen(&naru(folder.path(), &[&remove[..], &reach].concat())));
+    assert_eq!(fs_err::read_to_string(&file).unwrap(), before);
+    for wrong in [&["node", "remove", "w9"][..], &["node", "remove", "cp1"], &["node", "add", "192.0.2.21"]] {
+        let output = naru(folder.path(), &[wrong, &["--yes"], &reach].concat());
+        assert_eq!(output.status.code(), Some(1), "{wrong:?}: {}", seen(&output));
+    }
+    assert_eq!(fs_err::read_to_string(&file).unwrap(), before);
+}
+
+#[test]
+fn nothing_is_removed_without_a_yes() {
+    let folder = folder_with_programs();
+    unreachable_cluster(folder.path());
+    let reset = |more: &[&str]| seen(&naru(folder.path(), &[&["reset", "--artifacts", "."], more].concat()));
+    insta::assert_snapshot!("reset_in_a_pipe", reset(&[]));
+    insta::assert_snapshot!("reset_unreachable", reset(&["--yes"]));
+    insta::assert_snapshot!("reset_unknown_host", reset(&["--yes", "--host", "w9"]));
+    assert!(!folder.path().join("XDG_STATE_HOME").exists(), "no journal was begun");
+}
+
+#[test]
+fn a_saved_plan_is_for_its_maker_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder_with_programs();
+    unreachable_cluster(folder.path());
+    let plan = ["plan", "--artifacts", ".", "--json", "-o", "plan.json", "--only", "w1", "--skip-unreachable"];
+    let output = naru(folder.path(), &plan);
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let saved = fs_err::read_to_string(folder.path().join("plan.json")).unwrap();
+    assert_eq!(shown, serde_json::from_str::<serde_json::Value>(&saved).unwrap());
+    assert_eq!(shown["made"]["only"], serde_json::json!(["w1"]));
+    let mode = fs_err::metadata(folder.path().join("plan.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(naru(folder.path(), &["plan", "--artifacts", ".", "--only", "w9"]).status.code(), Some(1));
 }
