@@ -77,7 +77,13 @@ impl Connection {
                 tracing::debug!(%error, "the agent in this process ended");
             }
         });
-        let (reader, writer) = tokio::io::split(near);
+        Self::over(name, near)
+    }
+
+    /// An agent at the other end of this stream.
+    #[must_use]
+    pub fn over(name: &str, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
         let agent = Agent { client: Client::new(Box::new(reader) as _, Box::new(writer) as _), remote: None };
         let (name, agent, deadlines) = (name.to_owned(), Mutex::new(agent), Deadlines::default());
         Self { inner: Arc::new(Inner { name, agent, link: None, deadlines, requests: AtomicU64::new(0) }) }

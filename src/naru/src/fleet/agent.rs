@@ -232,8 +232,9 @@ pub(super) fn problem(error: &HostError) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use naru_agent::Host;
+    use naru_agent::{Checked, Host};
     use naru_resources::Resource;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -254,10 +255,126 @@ mod tests {
             } else {
                 Request::Apply { resources, revert_after_seconds: None }
             };
-            let Response::Changes { changes, .. } = agent.call(request).await.unwrap() else { panic!() };
+            let (Response::Changes { changes, .. } | Response::Checked(Checked { changes, .. })) =
+                agent.call(request).await.unwrap()
+            else {
+                panic!()
+            };
             assert_eq!(changes.len(), expected);
         }
         assert!(folder.path().join("etc/naru").is_dir());
+    }
+
+    /// What agents heard, each connection's first request marked with a star; and which requests break the line.
+    #[derive(Clone, Default)]
+    struct Heard {
+        requests: Arc<std::sync::Mutex<Vec<String>>>,
+        breaks_at: Arc<std::sync::Mutex<Vec<&'static str>>>,
+    }
+
+    impl Heard {
+        fn agent(&self, fence: u64) -> RemoteAgent {
+            let heard = self.clone();
+            let make = move || {
+                let (near, far) = tokio::io::duplex(1 << 16);
+                tokio::spawn(heard.clone().serve(far));
+                Connection::over("made", near)
+            };
+            let fence = Arc::new(AtomicU64::new(fence));
+            RemoteAgent::new(Way::Made(Box::new(make)), Secrets::beside(Path::new("")), fence)
+        }
+
+        async fn serve(self, mut stream: tokio::io::DuplexStream) {
+            let mut star = "*";
+            while let Ok(length) = stream.read_u32().await {
+                let mut frame = vec![0; length as usize];
+                stream.read_exact(&mut frame).await.unwrap();
+                let request: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+                let name = request["request"].as_str().unwrap().to_owned();
+                self.requests.lock().unwrap().push(format!("{star}{name}"));
+                star = "";
+                let breaks = {
+                    let mut breaks_at = self.breaks_at.lock().unwrap();
+                    let breaks = breaks_at.last().is_some_and(|at| *at == name);
+                    if breaks {
+                        breaks_at.pop();
+                    }
+                    breaks
+                };
+                if breaks {
+                    return;
+                }
+                let answer = serde_json::to_vec(&Response::Done).unwrap();
+                stream.write_u32(u32::try_from(answer.len()).unwrap()).await.unwrap();
+                stream.write_all(&answer).await.unwrap();
+            }
+        }
+
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut *self.requests.lock().unwrap())
+        }
+    }
+
+    fn apply() -> Request {
+        Request::Apply { resources: vec![], revert_after_seconds: None }
+    }
+
+    #[tokio::test]
+    async fn every_connection_that_changes_says_lock_and_fence_first() {
+        let heard = Heard::default();
+        let agent = heard.agent(7);
+        agent.call(Request::Lock { owner: "me".to_owned() }).await.unwrap();
+        agent.call(apply()).await.unwrap();
+        agent.call(Request::Facts).await.unwrap();
+        assert_eq!(heard.take(), ["*fence", "lock", "apply", "*facts"]);
+        heard.breaks_at.lock().unwrap().push("apply");
+        // A change is not repeated by itself: whoever ordered it decides.
+        let broken = agent.call(apply()).await.unwrap_err();
+        assert!(broken.is_transient() && broken.breaks_connection(), "{broken}");
+        assert_eq!(heard.take(), ["apply"]);
+        agent.call(apply()).await.unwrap();
+        assert_eq!(heard.take(), ["*lock", "fence", "apply"]);
+        agent.fence.store(8, Ordering::SeqCst);
+        agent.call(apply()).await.unwrap();
+        assert_eq!(heard.take(), ["fence", "apply"]);
+    }
+
+    #[tokio::test]
+    async fn questions_are_asked_again_over_a_new_connection() {
+        let heard = Heard::default();
+        let agent = heard.agent(NO_FENCE);
+        heard.breaks_at.lock().unwrap().push("facts");
+        agent.call(Request::Facts).await.unwrap();
+        assert_eq!(heard.take(), ["*facts", "*facts"]);
+        heard.breaks_at.lock().unwrap().extend(["facts", "facts"]);
+        assert!(agent.call(Request::Facts).await.is_err());
+        heard.take();
+        // What may not be done twice is not.
+        let create = || {
+            let (method, path) = ("POST".to_owned(), "/api/v1/nodes".to_owned());
+            Request::Api(ApiRequest {
+                method,
+                path,
+                content_type: String::new(),
+                body: String::new(),
+                timeout_ms: 1000,
+            })
+        };
+        agent.call(create()).await.unwrap();
+        heard.breaks_at.lock().unwrap().push("api");
+        assert!(agent.call(create()).await.is_err());
+        assert_eq!(heard.take(), ["*api", "api"]);
+    }
+
+    #[tokio::test]
+    async fn ports_for_a_trial_are_closed_before_a_change() {
+        let heard = Heard::default();
+        let agent = heard.agent(NO_FENCE);
+        agent.call(Request::Listen { ports: vec![6443] }).await.unwrap();
+        agent.call(Request::Facts).await.unwrap();
+        assert!(agent.listening.lock().await.connection.is_some());
+        agent.call(apply()).await.unwrap();
+        assert!(agent.listening.lock().await.connection.is_none());
     }
 
     #[tokio::test]
@@ -276,7 +393,6 @@ mod tests {
         first.reset();
         // The next change opens a new connection and takes the lock before anything else. Until the old agent has
         // seen its end that fails for a moment, as something that passes.
-        let apply = || Request::Apply { resources: vec![], revert_after_seconds: None };
         let mut result = first.call(apply()).await;
         for _ in 0..1000 {
             match &result {

@@ -30,6 +30,8 @@ pub(super) enum Way {
         name: String,
         host: AgentHost,
     },
+    #[cfg(test)]
+    Made(Box<dyn Fn() -> Connection + Send + Sync>),
 }
 
 impl Way {
@@ -37,6 +39,8 @@ impl Way {
         match self {
             Self::Ssh(link) => link.agent().await,
             Self::Local { name, host } => Ok(Connection::local(name, host.clone())),
+            #[cfg(test)]
+            Self::Made(make) => Ok(make()),
         }
     }
 
@@ -44,6 +48,8 @@ impl Way {
         match self {
             Self::Ssh(link) => &link.route().host.name,
             Self::Local { name, .. } => name,
+            #[cfg(test)]
+            Self::Made(_) => "made",
         }
     }
 
@@ -259,7 +265,7 @@ mod tests {
         ways(folder.path(), config).route(&inventory, &inventory.spec.hosts[0], false)
     }
 
-    const HOST: &str = "  hosts:\n  - {name: c1, role: controlPlane, address: 10.0.0.1}\n";
+    const HOST: &str = "  hosts:\n  - {name: c1, role: control-plane, address: 10.0.0.1}\n";
 
     #[test]
     fn the_inventory_wins_over_the_configuration() {
@@ -275,7 +281,7 @@ mod tests {
         assert_eq!(found.host_keys, HostKeyPolicy::AcceptNew(vec![PathBuf::from("/other")]));
         assert_eq!(found.credentials.identity_files, [PathBuf::from("/key")]);
         assert_eq!(found.deadlines.keepalive, Duration::from_secs(7));
-        let own = "  ssh: {user: admin, port: 1}\n  hosts:\n  - {name: c1, role: controlPlane, address: 10.0.0.1, user: me, port: 3}\n";
+        let own = "  ssh: {user: admin, port: 1}\n  hosts:\n  - {name: c1, role: control-plane, address: 10.0.0.1, user: me, port: 3}\n";
         let found = route(config, own).unwrap();
         assert_eq!((found.host.user.as_str(), found.host.port), ("me", 3));
         assert_eq!(route("", HOST).unwrap().host.user, "root");
@@ -297,7 +303,7 @@ mod tests {
         assert_eq!(hops(&jumps), ["root@first:22", "jump@192.0.2.1:22", "me@inner:24"]);
         let bastion = "  ssh: {user: admin, bastion: {address: b.example.com, port: 23, bastion: {address: outer}}}\n";
         let found = route(config, &format!("{bastion}{HOST}")).unwrap();
-        assert_eq!(hops(&found), ["root@first:22", "admin@192.0.2.1:22", "admin@b.example.com:23"]);
+        assert_eq!(hops(&found), ["admin@first:22", "admin@192.0.2.1:22", "admin@b.example.com:23"]);
         // A circle ends.
         assert!(hops(&route("Host *\nProxyJump a\n", HOST).unwrap()).len() <= MAX_BASTIONS);
         // The bastion is one of the hosts.
