@@ -18,6 +18,7 @@ mod interrupt;
 mod machines;
 mod owner;
 mod private;
+mod reference;
 mod report;
 mod runs;
 mod saved;

@@ -106,6 +106,7 @@ mod tests {
             needs: Vec::new(),
             changes: Vec::new(),
             disruptions: Vec::new(),
+            reasons: Vec::new(),
             deadline_seconds: 1,
             batch: None,
         };

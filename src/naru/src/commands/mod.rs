@@ -14,6 +14,7 @@ pub(crate) mod plan;
 pub(crate) mod reset;
 pub(crate) mod ssh;
 pub(crate) mod status;
+pub(crate) mod upgrade;
 
 use std::io::Write;
 

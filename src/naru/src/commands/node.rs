@@ -177,6 +177,7 @@ fn step(host: &str, name: &str, title: &str, action: Action) -> Step {
         needs: Vec::new(),
         changes: Vec::new(),
         disruptions: Vec::new(),
+        reasons: Vec::new(),
         deadline_seconds: STEP_SECONDS,
         batch: None,
     }

@@ -160,6 +160,7 @@ fn steps(hooks: &[Hook], host: &Host, changes: Vec<Change>, needs: Vec<String>) 
             needs,
             changes,
             disruptions: Vec::new(),
+            reasons: Vec::new(),
             deadline_seconds,
             batch: None,
         });
