@@ -141,9 +141,11 @@ fn reason(events: &[Event], id: &str) -> String {
 }
 
 fn remarks(events: &[Event]) -> Vec<&str> {
-    let text = |event| match event {
-        &Event::Remark { ref text } => Some(text.as_str()),
-        _ => None,
-    };
-    events.iter().filter_map(text).collect()
+    let mut texts = Vec::new();
+    for event in events {
+        if let Event::Remark { text } = event {
+            texts.push(text.as_str());
+        }
+    }
+    texts
 }
