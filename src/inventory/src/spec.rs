@@ -306,7 +306,7 @@ pub struct Bastion {
     /// The private key that logs in there. Default: `spec.ssh.keyPath`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_path: Option<String>,
-    /// Its public key as in known_hosts (`ssh-ed25519 AAAA…`). Default: looked up in known_hosts.
+    /// Its public key as in known_hosts (`ssh-ed25519 AAAA…`), or the fingerprint (`SHA256:…`). Default: looked up in known_hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
     /// A bastion before this one; four at most in a row. Default: none.
@@ -513,7 +513,7 @@ pub struct Host {
     /// The private key that logs in. Default: `spec.ssh.keyPath`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_path: Option<String>,
-    /// The host's public key as in known_hosts (`ssh-ed25519 AAAA…`). Default: looked up in known_hosts.
+    /// The host's public key as in known_hosts (`ssh-ed25519 AAAA…`), or its fingerprint (`SHA256:…`). Default: looked up in known_hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
     /// A host through which this one is reached. Default: `spec.ssh.bastion`.
