@@ -19,6 +19,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 16;
 /// Fewer than this is too little for a control plane and pods.
 const LITTLE_MEMORY_BYTES: u64 = 1 << 30;
+/// Longer texts are cut off.
+const MAX_COMMENT_CHARACTERS: usize = 200;
 /// Names that installers give to every machine.
 const NO_NAMES: [&str; 4] = ["localhost", "debian", "ubuntu", "host"];
 
@@ -102,8 +104,8 @@ impl Looked {
 
     /// What a comment behind the host says.
     pub(super) fn comment(&self, host: &Host) -> Option<String> {
-        Some(match self.found.get(&host.address)? {
-            Err(reason) => format!("not reached: {}", reason.replace('\n', " ")),
+        let text = match self.found.get(&host.address)? {
+            Err(reason) => format!("not reached: {reason}"),
             Ok(facts) => {
                 let mut text = format!("{}, {}, {} cpus", system(facts), memory(facts), facts.cpus);
                 if facts.memory_bytes < LITTLE_MEMORY_BYTES {
@@ -114,7 +116,8 @@ impl Looked {
                 }
                 text
             }
-        })
+        };
+        Some(on_one_line(&text))
     }
 
     /// What was found, for the terminal.
@@ -131,7 +134,7 @@ impl Looked {
                     Err(reason) => [format!("not reached: {reason}"), String::new(), String::new()],
                 };
                 let first = [host.address.clone(), host.name.clone(), role.to_owned()];
-                Some([first.to_vec(), rest.to_vec()].concat())
+                Some(first.iter().chain(&rest).map(|cell| on_one_line(cell)).collect())
             })
             .collect();
         (!rows.is_empty()).then(|| table(&["ADDRESS", "NAME", "ROLE", "SYSTEM", "MEMORY", "CPUS"], &rows))
@@ -151,6 +154,16 @@ fn own_name(hostname: &str) -> Option<String> {
 fn free(prefix: &str, first: usize, taken: &BTreeSet<String>) -> String {
     let mut names = (first..).map(|number| format!("{prefix}{number}"));
     names.find(|name| !taken.contains(name)).expect("numbers do not end before names do")
+}
+
+/// What a machine says of itself could otherwise become fields of the inventory, or play with the terminal.
+fn on_one_line(text: &str) -> String {
+    let harmless = |character: char| match character {
+        '\u{2028}' | '\u{2029}' => ' ',
+        control if control.is_control() => ' ',
+        other => other,
+    };
+    text.chars().map(harmless).take(MAX_COMMENT_CHARACTERS).collect()
 }
 
 fn system(facts: &Facts) -> String {

@@ -70,6 +70,19 @@ fn a_name_that_a_machine_has_is_not_given_to_another() {
 }
 
 #[test]
+fn a_machine_cannot_write_into_the_inventory() {
+    let evil = Facts {
+        os_pretty_name: "x\n  files: [{path: /etc/cron.d/x, content: y}]\u{1b}[2J".to_owned(),
+        ..Facts::default()
+    };
+    let looked = looked(&[("10.0.0.1", Ok(evil))]);
+    let hosts = looked.propose(text::draft(&login(), &targets(&["10.0.0.1"])));
+    let text = text::for_hosts("prod", &login(), &hosts, &looked);
+    assert!(naru_inventory::parse("x", &text).unwrap().spec.files.is_empty());
+    assert!(!text.contains('\u{1b}') && !looked.table(&hosts).unwrap().contains('\u{1b}'));
+}
+
+#[test]
 fn fingerprints_are_those_of_ssh() {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
     assert!(probe::fingerprint(key).starts_with("SHA256:"));
