@@ -141,7 +141,7 @@ fn host_path(path: &str) -> Result<(), String> {
         let unit_file = path.strip_prefix("/etc/systemd/system/").and_then(|rest| rest.strip_prefix(*unit));
         unit_file.is_some_and(|rest| rest.is_empty() || rest == ".d/10-naru.conf")
     };
-    if MANAGED_FILES.contains(&path) || MANAGED_UNITS.iter().any(|unit| is_of_unit(&unit)) {
+    if MANAGED_FILES.contains(&path) || MANAGED_UNITS.iter().any(is_of_unit) {
         return Err("Naru manages it itself".to_owned());
     }
     Ok(())
