@@ -1,5 +1,5 @@
-//! `naru init`: writes a commented inventory that apply takes as it is. On a terminal it asks for what no flag has said,
-//! elsewhere it takes defaults; machines that exist are looked at first, so that names and roles fit them.
+//! `naru init`: writes a commented inventory that apply takes as it is. On a terminal it asks for what no flag has
+//! said, elsewhere it takes defaults; machines that exist are looked at first, so that names and roles fit them.
 
 mod probe;
 mod questions;
