@@ -2,10 +2,10 @@
 //! is reported in one go with its line and column, what was expected, and how to mend it.
 //!
 //! A file goes through these hands: `stream` (its documents), `document` (YAML to a tree that knows positions),
-//! `structure` (the tree against the JSON schema of `spec`: unknown, missing and mistyped fields), serde (tree to types),
-//! `semantics` (what no schema can say: duplicates, overlaps, counts), `manifests` (the documents beside the
-//! inventory). The types of `spec` are the only description of the format; schema, explanations and the reference page
-//! are derived from them.
+//! `structure` (the tree against the JSON schema of `spec`: unknown, missing and mistyped fields), serde (tree to
+//! types), `semantics` (what no schema can say: duplicates, overlaps, counts), `manifests` (the documents beside the
+//! inventory). The types of `spec` are the only description of the format; schema, explanations and the reference
+//! page are derived from them.
 
 mod cidr;
 mod conceal;

@@ -78,7 +78,8 @@ fn default(field: &Field) -> String {
 
 fn meaning(field: &Field) -> String {
     let mut text = cell(&field.meaning);
-    if !field.allowed.is_empty() && !(field.allowed.len() == 1 && field.is_required) {
+    let is_said = field.allowed.len() == 1 && field.is_required;
+    if !field.allowed.is_empty() && !is_said {
         let values = field.allowed.iter().map(|(value, meaning)| match meaning.trim_end_matches('.') {
             "" => format!("`{value}`"),
             meaning => format!("`{value}`: {}", cell(meaning)),

@@ -6,7 +6,6 @@ use serde_json::Value as Json;
 use crate::spec::Inventory;
 
 const ID: &str = "https://naru.dev/schemas/v1alpha1/cluster.json";
-const TITLE: &str = "Inventory of a Naru cluster";
 /// Number formats of Rust that editors do not know; `minimum` and `maximum` say the same.
 const FOREIGN_FORMATS: [&str; 2] = ["uint16", "uint32"];
 
@@ -16,7 +15,6 @@ pub fn schema() -> Json {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Inventory>().to_value();
     if let Some(root) = schema.as_object_mut() {
         root.insert("$id".to_owned(), ID.into());
-        root.insert("title".to_owned(), TITLE.into());
     }
     tidy(&mut schema);
     schema

@@ -268,7 +268,8 @@ pub struct Ssh {
     /// Seconds that opening a connection may take. Default: 10.
     #[schemars(range(min = 1, max = 300))]
     pub connect_timeout_seconds: u32,
-    /// Seconds of silence after which a sign of life is asked for; three unanswered ones end the connection. Default: 15.
+    /// Seconds of silence after which a sign of life is asked for; three unanswered ones end the connection.
+    /// Default: 15.
     #[schemars(range(min = 1, max = 3600))]
     pub keepalive_seconds: u32,
 }
@@ -306,7 +307,8 @@ pub struct Bastion {
     /// The private key that logs in there. Default: `spec.ssh.keyPath`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_path: Option<String>,
-    /// Its public key as in known_hosts (`ssh-ed25519 AAAA…`). Default: looked up in known_hosts.
+    /// Its public key as in known_hosts (`ssh-ed25519 AAAA…`), or the fingerprint (`SHA256:…`).
+    /// Default: looked up in known_hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
     /// A bastion before this one; four at most in a row. Default: none.
@@ -513,7 +515,8 @@ pub struct Host {
     /// The private key that logs in. Default: `spec.ssh.keyPath`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_path: Option<String>,
-    /// The host's public key as in known_hosts (`ssh-ed25519 AAAA…`). Default: looked up in known_hosts.
+    /// The host's public key as in known_hosts (`ssh-ed25519 AAAA…`), or its fingerprint (`SHA256:…`).
+    /// Default: looked up in known_hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
     /// A host through which this one is reached. Default: `spec.ssh.bastion`.

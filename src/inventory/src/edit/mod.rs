@@ -11,7 +11,7 @@ use crate::spec::{Host, HostState, Inventory};
 use crate::stream;
 use write::Writer;
 pub(crate) use write::flow;
-pub use write::flow_text;
+pub use write::{flow_text, scalar};
 
 /// Messages of the reader that no file name is known for.
 const NAMELESS: &str = "inventory";

@@ -302,7 +302,8 @@ pub(crate) fn flow(value: &Json) -> String {
 }
 
 /// Plain where nobody could take it for anything but this text, else in quotes.
-fn scalar(text: &str) -> String {
+#[must_use]
+pub fn scalar(text: &str) -> String {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
     let begins_as_text = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/');
     let is_plain = (begins_as_text || text.starts_with("~/"))

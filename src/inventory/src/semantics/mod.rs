@@ -81,14 +81,11 @@ fn control_plane(inventory: &Inventory, ahead: Ahead, path: &Path, findings: &mu
                 .hint("use `store: embedded`, or leave it out"),
         );
     }
-    if let Some(endpoint) = &inventory.spec.control_plane.endpoint {
-        if !grammar::is_endpoint(endpoint) {
-            let primary = format!("`{endpoint}` is not an endpoint");
-            findings.push(
-                Finding::new(path.key("endpoint"), primary)
-                    .detail("expected a name or IPv4 address and a port: api.example.com:6443"),
-            );
-        }
+    if let Some(endpoint) = &inventory.spec.control_plane.endpoint
+        && !grammar::is_endpoint(endpoint)
+    {
+        let finding = Finding::new(path.key("endpoint"), format!("`{endpoint}` is not an endpoint"));
+        findings.push(finding.detail("expected a name or IPv4 address and a port: api.example.com:6443"));
     }
     let arguments = path.key("apiServer").key("extraArgs");
     for (name, value) in &inventory.spec.control_plane.api_server.extra_args {

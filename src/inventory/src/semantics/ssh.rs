@@ -7,6 +7,8 @@ use crate::structure::Finding;
 
 /// A longer chain is surely a mistake.
 const MAX_BASTIONS: usize = 4;
+/// 32 bytes in base64 without padding.
+const DIGEST_CHARACTERS: usize = 43;
 
 pub(super) fn ssh(ssh: &Ssh, path: &Path, findings: &mut Vec<Finding>) {
     login(ssh.user.as_deref(), ssh.key_path.as_deref(), path, findings);
@@ -68,6 +70,9 @@ fn not_empty(text: Option<&str>, path: &Path, findings: &mut Vec<Finding>) {
 
 fn host_key(key: Option<&str>, path: &Path, findings: &mut Vec<Finding>) {
     let Some(key) = key else { return };
+    if is_fingerprint(key) {
+        return;
+    }
     let mut words = key.split_whitespace();
     let algorithm = words.next().unwrap_or_default();
     let known = algorithm.starts_with("ssh-") || algorithm.starts_with("ecdsa-sha2-");
@@ -78,4 +83,12 @@ fn host_key(key: Option<&str>, path: &Path, findings: &mut Vec<Finding>) {
                 .hint("`ssh-keyscan ADDRESS` prints it; compare it with the host's console"),
         );
     }
+}
+
+/// As `ssh-keygen -l` prints it.
+fn is_fingerprint(text: &str) -> bool {
+    text.strip_prefix("SHA256:").is_some_and(|digest| {
+        digest.len() == DIGEST_CHARACTERS
+            && digest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+    })
 }

@@ -29,17 +29,18 @@ const MANAGED_FOLDERS: [&str; 13] = [
     "/var/run",
 ];
 /// Single files that Naru writes or edits.
-const MANAGED_FILES: [&str; 6] = [
+const MANAGED_FILES: [&str; 5] = [
+    "/etc/apt/apt.conf.d/90naru-proxy",
     "/etc/containerd/config.toml",
     "/etc/fstab",
     "/etc/modules-load.d/naru.conf",
     "/etc/sysctl.d/90-naru.conf",
-    "/etc/systemd/system/naru-control-plane.service",
-    "/etc/systemd/system/naru-node.service",
 ];
 /// Units that Naru keeps, with all that changes them.
-const MANAGED_UNITS: [&str; 4] =
-    ["containerd.service", "etcd.service", "naru-control-plane.service", "naru-node.service"];
+const MANAGED_UNITS: [&str; 5] =
+    ["containerd.service", "etcd.service", "naru-control-plane.service", "naru-etcd.service", "naru-node.service"];
+/// How Naru's own files begin beside those of others in a unit's folder.
+const DROP_IN: &str = ".d/10-naru";
 
 pub(super) fn rollout(rollout: &Rollout, path: &Path, findings: &mut Vec<Finding>) {
     let text = rollout.max_unavailable.as_str();
@@ -139,9 +140,9 @@ fn host_path(path: &str) -> Result<(), String> {
     }
     let is_of_unit = |unit: &&str| {
         let unit_file = path.strip_prefix("/etc/systemd/system/").and_then(|rest| rest.strip_prefix(*unit));
-        unit_file.is_some_and(|rest| rest.is_empty() || rest == ".d/10-naru.conf")
+        unit_file.is_some_and(|rest| rest.is_empty() || rest.starts_with(DROP_IN))
     };
-    if MANAGED_FILES.contains(&path) || MANAGED_UNITS.iter().any(|unit| is_of_unit(&unit)) {
+    if MANAGED_FILES.contains(&path) || MANAGED_UNITS.iter().any(is_of_unit) {
         return Err("Naru manages it itself".to_owned());
     }
     Ok(())

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod diff;
 pub(crate) mod explain;
+pub(crate) mod explain_field;
 pub(crate) mod image;
 pub(crate) mod init;
 pub(crate) mod journal;
