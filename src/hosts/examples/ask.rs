@@ -1,5 +1,5 @@
 //! Asks one host by hand: `ask USER@ADDRESS[:PORT] KEY-FILE HOST-KEY AGENT-PROGRAM` reads requests from stdin, one JSON
-//! document per line, and prints the responses.
+//! document per line, and prints the responses. NARU_ASK_PASSWORD is what sudo or doas may ask for.
 
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         host,
         credentials: Credentials { identity_files: vec![PathBuf::from(key)], ..Credentials::default() },
         host_keys: HostKeyPolicy::Pinned(vec![host_key.clone()]),
-        elevation: Elevation::default(),
+        elevation: Elevation {
+            password: std::env::var("NARU_ASK_PASSWORD").ok().map(|text| Arc::new(text.into())),
+            ..Elevation::default()
+        },
         deadlines: Deadlines::default(),
         via: None,
     };
