@@ -106,6 +106,17 @@ pub(crate) fn systemctl(host: &Host, arguments: &[&str]) -> Result<(), ResourceE
     Program::new(host, "systemctl").arguments(arguments).run().map(drop)
 }
 
+/// Stops a unit and keeps it from starting at boot.
+pub(crate) fn retire(host: &Host, unit: &str) -> Result<(), ResourceError> {
+    Program::new(host, "systemctl")
+        .arguments(["disable", "--now", "--quiet", "--", unit])
+        .deadline(START_DEADLINE)
+        .run()?;
+    // A failed unit is remembered after its file is gone.
+    let _ = systemctl(host, &["reset-failed", "--", unit]);
+    Ok(())
+}
+
 /// Starts or restarts a unit and waits until it is ready; a failure carries the end of its journal.
 pub(crate) fn run(host: &Host, verb: &str, unit: &str) -> Result<(), ResourceError> {
     // A unit that failed too often refuses to start until its counter is reset.
