@@ -41,6 +41,8 @@ pub enum ResourceError {
     #[error("stopped before {before}: the connection to naru ended")]
     Stopped { before: String },
     #[error("{message}")]
+    Overtaken { message: String },
+    #[error("{message}")]
     Passing { message: String },
     #[error("the disk is full: {path} needs {needed_bytes} bytes, {free_bytes} are free")]
     NoSpace { path: String, needed_bytes: u64, free_bytes: u64 },

@@ -99,6 +99,11 @@ impl Revert {
         Ok(self.id.clone())
     }
 
+    /// Nothing was changed after all.
+    pub fn discard(self) -> Result<(), ResourceError> {
+        end(&self.host, &self.id, true)
+    }
+
     /// The change failed: everything is put back at once.
     pub fn abandon(self) -> Result<Vec<Change>, ResourceError> {
         put_back(&self.host, &self.id)
@@ -181,9 +186,15 @@ pub fn pending(host: &Host) -> Vec<String> {
     folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// The change that waits to be confirmed, if there is one.
+#[must_use]
+pub fn waiting(host: &Host) -> Option<String> {
+    pending(host).into_iter().find(|id| folder(host, id).join(RECORD).exists())
+}
+
 /// What is saved would be overtaken by changes that are made in between.
 pub(crate) fn refuse_pending(host: &Host) -> Result<(), ResourceError> {
-    match pending(host).iter().find(|id| folder(host, id).join(RECORD).exists()) {
+    match waiting(host) {
         None => Ok(()),
         Some(id) => Err(ResourceError::passing(format!("an earlier change of this host ({id}) waits to be confirmed"))),
     }
