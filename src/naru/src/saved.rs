@@ -191,7 +191,7 @@ mod tests {
         let then = observation("a");
         let options = Options { only: ["w1".to_owned()].into(), skip_unreachable: true };
         let saved =
-            Saved::new(plan(&then), &then, &Look { options: options.clone(), preflight: true }, Path::new("a.yaml"));
+            Saved::new(plan(&then), &then, &Look { options: options.clone(), preflight: true, parallel: None }, Path::new("a.yaml"));
         let read = Saved::parse(&saved.text(), "plan.json").unwrap();
         assert_eq!(read, saved);
         assert_eq!(read.options(), options);
