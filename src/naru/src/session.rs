@@ -68,7 +68,12 @@ pub(crate) struct Look {
 impl Look {
     pub(crate) fn of(flags: &LookFlags) -> Self {
         let only = flags.only.iter().cloned().collect();
-        Self { options: Options { only, skip_unreachable: flags.skip_unreachable }, preflight: !flags.no_preflight }
+        let options = Options { only, skip_unreachable: flags.skip_unreachable };
+        Self { options, preflight: !flags.no_preflight, parallel: None }
+    }
+
+    pub(crate) fn parallel(self, parallel: Option<NonZeroU16>) -> Self {
+        Self { parallel, ..self }
     }
 
     pub(crate) fn of_saved(saved: &Saved) -> Self {
