@@ -61,7 +61,9 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) async fn open(file: &Path, reach: &Reach) -> Result<Self, Failure> {
-        Self::of(read_inventory(file)?, reach).await
+        let mut session = Self::of(read_inventory(file)?, reach).await?;
+        session.fleet.set_inventory_file(file);
+        Ok(session)
     }
 
     pub(crate) async fn of(inventory: Inventory, reach: &Reach) -> Result<Self, Failure> {
