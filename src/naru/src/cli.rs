@@ -58,6 +58,8 @@ enum Command {
     Ssh(commands::ssh::Ssh),
     /// Last lines of a host's service journal.
     Logs(commands::logs::Logs),
+    /// What a field of the inventory means; without a name all of them.
+    ExplainField(commands::explain_field::ExplainField),
     /// The JSON schema of inventories.
     Schema,
     /// Completions for a shell.
@@ -135,6 +137,7 @@ async fn dispatch(command: Command, terminal: Terminal) -> Result<Exit, Failure>
         Command::Machines(machines) => machines.run(terminal).await,
         Command::Ssh(ssh) => ssh.run().await,
         Command::Logs(logs) => logs.run().await,
+        Command::ExplainField(explain) => explain.run(),
         Command::Schema => commands::print(&format!("{:#}\n", naru_inventory::schema())),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -83,13 +83,23 @@ fn init_writes_what_plan_reads() {
 #[test]
 fn init_for_hosts_that_exist() {
     let folder = folder_with_programs();
-    let hosts = ["init", "-f", "-", "--host", "admin@192.0.2.11", "--host", "root@192.0.2.21:2222", "--name", "prod"];
+    let hosts = ["admin@192.0.2.11", "root@192.0.2.21:2222"];
+    let hosts = ["init", "-f", "-", "--no-probe", "--host", hosts[0], "--host", hosts[1], "--name", "prod"];
     insta::assert_snapshot!(seen(&naru(folder.path(), &hosts)));
     insta::assert_snapshot!(
         "init_bad_host",
         seen(&naru(folder.path(), &["init", "-f", "-", "--host", "worker.example.com"]))
     );
     insta::assert_snapshot!("init_in_a_pipe", seen(&naru(folder.path(), &["init"])));
+}
+
+#[test]
+fn fields_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |path: &str| seen(&naru(folder.path(), &["explain-field", path]));
+    insta::assert_snapshot!("explain_field", of("spec.controlPlane.store"));
+    insta::assert_snapshot!("explain_field_unknown", of("spec.controlPlane.stoer"));
+    assert!(seen(&naru(folder.path(), &["explain-field"])).contains("\nspec "));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod apply;
+pub(crate) mod explain_field;
 pub(crate) mod image;
 pub(crate) mod init;
 pub(crate) mod kubeconfig;
