@@ -1,56 +1,35 @@
-//! Labels and taints of a node as a merge patch. Taints are a list, which a patch replaces as a whole, so the node is
-//! read first and its resource version goes along: if anybody else touched it, the patch is refused and tried again.
+//! Labels, annotations and taints of a node as a merge patch. Taints are a list, which a patch replaces as a whole, so
+//! the node is read first and its resource version goes along: if anybody else touched it, the patch is refused and
+//! tried again.
 
-use naru_agent::{ApiRequest, Failure, FailureKind};
-use naru_observe::{AgentError, HostAgent, MANAGED_ANNOTATION, api_call};
+use naru_observe::MANAGED_ANNOTATION;
 use naru_plan::LabelChange;
 use serde_json::{Map, Value as Json, json};
 
-const API_TIMEOUT_MS: u64 = 10_000;
+use super::Lines;
+use crate::world::{World, get, merge_patch, refused};
+
 /// A node that has just come reports its status often, and each report makes a patch with an older version fail.
 const MAX_CONFLICTS: u32 = 10;
 
-pub(crate) async fn apply(
-    agent: &dyn HostAgent,
-    control_plane: &str,
-    node: &str,
-    change: &LabelChange,
-) -> Result<Vec<String>, AgentError> {
-    let path = format!("/api/v1/nodes/{node}");
-    let request = |method: &str, content_type: &str, body: String| ApiRequest {
-        method: method.to_owned(),
-        path: path.clone(),
-        content_type: content_type.to_owned(),
-        body,
-        timeout_ms: API_TIMEOUT_MS,
-    };
-    let mut conflicts = 0;
-    loop {
-        let found = api_call(agent, control_plane, request("GET", "", String::new())).await?;
-        if found.status != 200 {
-            return Err(refused("read", node, found.status, &found.body));
-        }
-        let present: Json = serde_json::from_str(&found.body).unwrap_or_default();
-        let body = patch(&present, change).to_string();
-        let answer = api_call(agent, control_plane, request("PATCH", "application/merge-patch+json", body)).await?;
-        match answer.status {
-            200 => return Ok(Vec::new()),
-            409 if conflicts < MAX_CONFLICTS => conflicts += 1,
-            status => return Err(refused("label", node, status, &answer.body)),
+impl World<'_> {
+    pub(super) async fn label(&self, control_planes: &[String], node: &str, change: &LabelChange) -> Lines {
+        let path = format!("/api/v1/nodes/{node}");
+        let mut conflicts = 0;
+        loop {
+            let found = self.api(control_planes, get(&path)).await?;
+            if found.status != 200 {
+                return Err(refused(&format!("read node {node}"), &found));
+            }
+            let present: Json = serde_json::from_str(&found.body).unwrap_or_default();
+            let answer = self.api(control_planes, merge_patch(&path, &patch(&present, change))).await?;
+            match answer.status {
+                200 => return Ok(Vec::new()),
+                409 if conflicts < MAX_CONFLICTS => conflicts += 1,
+                _ => return Err(refused(&format!("label node {node}"), &answer)),
+            }
         }
     }
-}
-
-fn refused(verb: &str, node: &str, status: u16, body: &str) -> AgentError {
-    let message =
-        serde_json::from_str::<Json>(body).ok().and_then(|status| status["message"].as_str().map(str::to_owned));
-    let passes = matches!(status, 404 | 409 | 429 | 500..);
-    AgentError::Failed(Failure {
-        kind: if passes { FailureKind::Transient } else { FailureKind::Permanent },
-        message: format!("the API server did not {verb} node {node} (HTTP {status})"),
-        detail: message,
-        hint: None,
-    })
 }
 
 fn patch(node: &Json, change: &LabelChange) -> Json {
@@ -66,11 +45,15 @@ fn patch(node: &Json, change: &LabelChange) -> Json {
     let kept = node["spec"]["taints"].as_array().into_iter().flatten();
     let mut taints: Vec<Json> = kept.filter(|taint| !replaced.contains(&identity(taint))).cloned().collect();
     taints.extend(set);
-    let managed = serde_json::to_string(&change.managed).expect("two lists of text");
+    let managed = serde_json::to_string(&change.managed).expect("lists of text");
+    let mut annotations = Map::new();
+    annotations.extend(change.remove_annotations.iter().map(|key| (key.clone(), Json::Null)));
+    annotations.extend(change.set_annotations.iter().map(|(key, value)| (key.clone(), json!(value))));
+    annotations.insert(MANAGED_ANNOTATION.to_owned(), json!(managed));
     let mut patch = json!({"metadata": {
         "resourceVersion": node["metadata"]["resourceVersion"],
         "labels": labels,
-        "annotations": {MANAGED_ANNOTATION: managed},
+        "annotations": annotations,
     }});
     if !change.set_taints.is_empty() || !change.remove_taints.is_empty() {
         patch["spec"] = json!({"taints": taints});
@@ -91,10 +74,15 @@ mod tests {
             set_labels: [("disk".to_owned(), "ssd".to_owned())].into(),
             remove_labels: vec!["rack".to_owned()],
             remove_taints: vec!["old:NoSchedule".to_owned()],
+            set_annotations: [("site".to_owned(), "north".to_owned())].into(),
+            remove_annotations: vec!["row".to_owned()],
             ..LabelChange::default()
         };
         let patch = patch(&node, &change);
         assert_eq!(patch["metadata"]["labels"], json!({"disk": "ssd", "rack": null}));
+        let annotations = &patch["metadata"]["annotations"];
+        assert_eq!((&annotations["site"], &annotations["row"]), (&json!("north"), &Json::Null));
+        assert!(annotations.get("row").is_some() && annotations[MANAGED_ANNOTATION].is_string());
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert_eq!(patch["spec"]["taints"], json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]));
         assert!(super::patch(&node, &LabelChange::default()).get("spec").is_none());
