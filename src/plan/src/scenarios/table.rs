@@ -90,8 +90,9 @@ pub fn many(workers: u32, is_set_up: bool, setting: &str) -> Scenario {
         let (third, fourth) = (number / 250, number % 250 + 1);
         format!("{{name: w{number}, role: worker, address: 10.1.{third}.{fourth}}}")
     }));
-    let before = is_set_up.then(|| cluster(&["rollout: {maxUnavailable: '10%'}"], &hosts));
-    let now = cluster(&["rollout: {maxUnavailable: '10%'}", setting], &hosts);
+    const WIDE: &str = "network: {podCIDR: 172.0.0.0/11}";
+    let before = is_set_up.then(|| cluster(&["rollout: {maxUnavailable: '10%'}", WIDE], &hosts));
+    let now = cluster(&["rollout: {maxUnavailable: '10%'}", WIDE, setting], &hosts);
     Scenario::new("many", "a large cluster", before, now)
 }
 
