@@ -82,6 +82,20 @@ impl Scenario {
     }
 }
 
+/// One control plane with many workers, bare or set up, and a setting that is new.
+#[must_use]
+pub fn many(workers: u32, is_set_up: bool, setting: &str) -> Scenario {
+    let mut hosts = vec![cp(1)];
+    hosts.extend((1..=workers).map(|number| {
+        let (third, fourth) = (number / 250, number % 250 + 1);
+        format!("{{name: w{number}, role: worker, address: 10.1.{third}.{fourth}}}")
+    }));
+    const WIDE: &str = "network: {podCIDR: 172.0.0.0/11}";
+    let before = is_set_up.then(|| cluster(&["rollout: {maxUnavailable: '10%'}", WIDE], &hosts));
+    let now = cluster(&["rollout: {maxUnavailable: '10%'}", WIDE, setting], &hosts);
+    Scenario::new("many", "a large cluster", before, now)
+}
+
 /// All situations.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
