@@ -120,7 +120,7 @@ fn schema_and_completions_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     let output = naru(folder.path(), &["schema"]);
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(schema["title"], "Inventory of a Naru cluster");
+    assert!(schema["title"].as_str().unwrap().starts_with("Inventory"));
     let output = naru(folder.path(), &["completions", "bash"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("_naru"));
     insta::assert_snapshot!("version", seen(&naru(folder.path(), &["version"])));
