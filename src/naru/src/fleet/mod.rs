@@ -77,7 +77,6 @@ impl SshFleet {
     }
 
     /// What went over the wire so far.
-    #[allow(dead_code, reason = "for the summary of a run")]
     pub(crate) fn traffic(&self) -> TrafficCount {
         self.dialer.traffic()
     }
