@@ -10,7 +10,8 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// A cluster whose hosts nobody gets to: the hook before connecting fails.
 fn unreachable_cluster(folder: &Path) {
     let text = "apiVersion: naru.dev/v1alpha1\nkind: Cluster\nmetadata: {name: prod}\nspec:\n  hooks:\n    \
-                - {name: gate, when: beforeConnect, on: operator, command: echo the gate is shut; exit 3}\n  hosts:\n    \
+                - {name: gate, when: beforeConnect, on: operator, command: echo the gate is shut; exit 3}\n  \
+                hosts:\n    \
                 - {name: cp1, role: control-plane, address: 192.0.2.11}\n    \
                 - {name: w1, role: worker, address: 192.0.2.21}\n    \
                 - {name: w2, role: worker, address: 192.0.2.22}\n";
