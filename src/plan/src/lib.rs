@@ -8,6 +8,8 @@ mod lint;
 mod plan;
 mod planner;
 mod render;
+#[cfg(any(test, feature = "scenarios"))]
+pub mod scenarios;
 mod settings;
 mod templates;
 

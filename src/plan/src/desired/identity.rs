@@ -44,7 +44,6 @@ impl Blueprint<'_> {
             },
         );
         if self.has_etcd() {
-            desired.directory(stage, etcd::PKI_FOLDER, 0o755);
             let (certificate, key) = (etcd::ETCD_AUTHORITY_CERTIFICATE, etcd::ETCD_AUTHORITY_KEY);
             desired.add(stage, authority(certificate, key, "naru-etcd-ca"));
         }

@@ -202,6 +202,9 @@ impl<'a> Blueprint<'a> {
         }
         if host.role == Role::ControlPlane {
             desired.directory(stage, "/var/lib/naru/control-plane", 0o700);
+            if self.has_etcd() {
+                desired.directory(stage, etcd::PKI_FOLDER, 0o755);
+            }
         }
         for (key, value) in KERNEL_PARAMETERS {
             let stage = if cuts_ssh(key) { Stage::Network } else { stage };

@@ -7,12 +7,13 @@ use naru_observe::{HostObservation, Problem};
 use super::draft::Draft;
 use super::world::{Part, World, is_active};
 use super::{Refusal, etcd};
-use crate::desired::{CONTROL_PLANE_UNIT, Stage};
-use crate::plan::{FindingCode, NoteKind, Severity};
+use crate::desired::{AUTHORITY_KEY, CONTROL_PLANE_UNIT, Stage};
+use crate::plan::{Finding, FindingCode, NoteKind, Severity};
 
 /// The leading control plane; none while its machine is still to be made.
 pub(super) fn lead<'w, 'a>(world: &'w World<'a>, draft: &mut Draft) -> Result<Option<&'w Part<'a>>, Refusal> {
     etcd::check_quorum(world)?;
+    state_would_be_lost(world, draft)?;
     let usable: Vec<&Part<'_>> = world.usable_control_planes().collect();
     if usable.is_empty() {
         return nobody(world, draft);
@@ -25,6 +26,9 @@ pub(super) fn lead<'w, 'a>(world: &'w World<'a>, draft: &mut Draft) -> Result<Op
         Some(lead) => lead,
         None => first(world, &usable)?,
     };
+    if !has_identity(lead) {
+        warn_of_empty_cluster(world, lead, draft);
+    }
     let others = world.parts().find(|part| part.host.name != lead.host.name);
     if !world.options.means(&lead.host.name)
         && !has_identity(lead)
@@ -35,6 +39,24 @@ pub(super) fn lead<'w, 'a>(world: &'w World<'a>, draft: &mut Draft) -> Result<Op
         return Err(refusal.hint(format!("--only {} as well", lead.host.name)));
     }
     Ok(Some(lead))
+}
+
+/// The embedded store lives and dies with its host: while that host is there, no other may begin an empty cluster.
+fn state_would_be_lost(world: &World<'_>, draft: &Draft) -> Result<(), Refusal> {
+    if world.blueprint.inventory.spec.control_plane.store != Store::Embedded {
+        return Ok(());
+    }
+    let finding = draft.findings.iter().find(|one| {
+        let holds_state = |host: &String| {
+            world.observation.reached(host).is_some_and(|reached| reached.manifest.contains_key(AUTHORITY_KEY))
+        };
+        one.code == FindingCode::RoleChange
+            && one.severity == Severity::Error
+            && one.host.as_ref().is_some_and(holds_state)
+    });
+    let Some(finding) = finding else { return Ok(()) };
+    let refusal = Refusal { host: finding.host.clone(), ..Refusal::new(finding.text.clone()) };
+    Err(Refusal { hint: finding.hint.clone(), ..refusal })
 }
 
 /// Whether the host has the authority with its key already.
@@ -83,6 +105,23 @@ fn first<'w, 'a>(world: &World<'_>, usable: &[&'w Part<'a>]) -> Result<&'w Part<
         return Err(refusal.hint("bring it up, or say --skip-unreachable if it surely holds no cluster"));
     }
     Ok(first)
+}
+
+/// Whoever belonged to a cluster before will find another one.
+fn warn_of_empty_cluster(world: &World<'_>, lead: &Part<'_>, draft: &mut Draft) {
+    let believes = |part: &&Part<'_>| part.reached.facts.authority.as_ref().is_some_and(|own| !own.is_empty());
+    let Some(believer) = world.usable().iter().find(believes) else { return };
+    let text = format!(
+        "has no state, but {} belongs to a cluster: an empty one is made, and what that one knew is gone",
+        believer.host.name
+    );
+    draft.findings.push(Finding {
+        severity: Severity::Warning,
+        code: FindingCode::SinglePointOfFailure,
+        host: Some(lead.host.name.clone()),
+        text,
+        hint: Some("if there is a snapshot: naru restore".to_owned()),
+    });
 }
 
 /// No control plane can be used: why not.

@@ -89,9 +89,8 @@ fn around(world: &World<'_>, climb: &Climb, host: &Host, steps: &[usize], draft:
     };
     // A worker that is changed in its turn is left in peace until then.
     if batch.is_some() {
-        let first =
-            draft.steps.iter().position(|planned| planned.step.batch == batch && planned.step.host == host.name);
-        let waits = first.map(|number| draft.steps[number].after.clone()).unwrap_or_default();
+        let of_batch = steps.iter().filter(|number| draft.steps[**number].step.batch == batch);
+        let waits: Vec<usize> = of_batch.flat_map(|number| draft.steps[*number].after.clone()).collect();
         let waits: Vec<usize> =
             waits.into_iter().filter(|number| draft.steps[*number].step.host != host.name).collect();
         draft.wait(before[0], waits);

@@ -21,6 +21,10 @@ const MAX_NAMED_PODS: usize = 3;
 const CONTROL_PLANE_STEPS: [&str; 4] = [name::ETCD_MOVE_LEADER, "etcd", "control-plane", name::API];
 const NODE_STEPS: [&str; 6] = [name::CORDON, name::DRAIN, "runtime", "node", name::READY, name::UNCORDON];
 
+/// Which of these steps begin a turn: the first group of which there is one.
+const FIRST_OF_CONTROL_PLANE: [&[&str]; 2] = [&[name::ETCD_MOVE_LEADER], &["etcd", "control-plane"]];
+const FIRST_OF_NODE: [&[&str]; 3] = [&[name::CORDON], &[name::DRAIN], &["runtime", "node"]];
+
 /// Moves the node's pods away before its program is exchanged, and lets new ones in afterwards. Nothing if there is
 /// nowhere to move them to.
 pub(super) fn drain(world: &World<'_>, part: &Part<'_>, rung: Option<&str>, asked: &[String], draft: &mut Draft) {
@@ -105,21 +109,32 @@ pub(super) fn arrange(world: &World<'_>, lead: &Part<'_>, climb: &Climb, draft: 
             draft.reason(number, "an earlier run was interrupted between its cordon and its uncordon");
         }
     }
-    let mut rollout = Rollout { world, barrier: Vec::new(), batches: 0 };
+    let mut rollout = Rollout { world, barrier: Vec::new(), members: Vec::new(), batches: 0 };
     let last = climb.rungs.len().saturating_sub(1);
     for rung in &climb.rungs[..last] {
         rollout.control_planes(Some(rung), false, draft);
         rollout.workers(Some(rung), false, draft);
     }
     rollout.control_planes(climb.last(), true, draft);
-    let members = [name::ETCD_ADD, name::ETCD_REMOVE];
-    for number in
-        (0..draft.steps.len()).filter(|number| members.contains(&draft.steps[*number].name)).collect::<Vec<_>>()
-    {
-        draft.wait(number, rollout.barrier.clone());
+    let of_members = |planned: &super::draft::Planned| [name::ETCD_ADD, name::ETCD_REMOVE].contains(&planned.name);
+    let changes: Vec<usize> = (0..draft.steps.len()).filter(|number| of_members(&draft.steps[*number])).collect();
+    for number in changes {
+        draft.wait(number, rollout.members.clone());
     }
     rollout.workers(climb.last(), true, draft);
     rollout.count(draft);
+}
+
+/// Of a host's steps those that nothing else of the same turn goes before.
+fn first_of(numbers: &[usize], first: &[&[&str]], draft: &Draft) -> Vec<usize> {
+    for names in first {
+        let found: Vec<usize> =
+            numbers.iter().copied().filter(|number| names.contains(&draft.steps[*number].name)).collect();
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    numbers.to_vec()
 }
 
 /// Of a host's steps, those after which it is whole again.
@@ -131,8 +146,10 @@ fn ends(numbers: &[usize], draft: &Draft) -> Vec<usize> {
 
 struct Rollout<'w, 'a> {
     world: &'w World<'a>,
-    /// Steps that everything later waits for.
+    /// Steps that everything later waits for; what they wait for themselves need not be told again.
     barrier: Vec<usize>,
+    /// What changes of etcd's members wait for: the programs of all control planes that run.
+    members: Vec<usize>,
     batches: u32,
 }
 
@@ -159,29 +176,36 @@ impl Rollout<'_, '_> {
         let leader = etcd::leader(self.world).unwrap_or_default();
         let mut parts: Vec<&Part<'_>> = self.world.parts().filter(|part| part.is_control_plane()).collect();
         parts.sort_by_key(|part| part.host.name == leader);
-        for names in [&CONTROL_PLANE_STEPS[..], &NODE_STEPS[..]] {
-            let mut before = self.barrier.clone();
+        for (names, first) in
+            [(&CONTROL_PLANE_STEPS[..], &FIRST_OF_CONTROL_PLANE[..]), (&NODE_STEPS[..], &FIRST_OF_NODE[..])]
+        {
             let mut turn = 0;
             for part in &parts {
                 let numbers = Self::steps(&part.host.name, rung, is_last, names, draft);
                 if !Self::is_felt(&numbers, draft) {
                     continue;
                 }
-                for &number in &numbers {
-                    draft.wait(number, before.clone());
-                }
                 turn += 1;
+                self.wait(&numbers, first, draft);
                 if turn > 1 {
                     let reason = match part.host.name == leader {
                         true => "the leader of etcd comes last; control planes go one by one",
                         false => "control planes go one by one",
                     };
-                    draft.reason(numbers[0], reason);
+                    draft.reason(first_of(&numbers, first, draft)[0], reason);
                 }
-                let ends = ends(&numbers, draft);
-                before.clone_from(&ends);
-                self.barrier.extend(ends);
+                self.barrier = ends(&numbers, draft);
             }
+            if names == CONTROL_PLANE_STEPS {
+                self.members.clone_from(&self.barrier);
+            }
+        }
+    }
+
+    /// The first of a host's steps wait for what goes before; the others wait for the first anyway.
+    fn wait(&self, numbers: &[usize], first: &[&[&str]], draft: &mut Draft) {
+        for number in first_of(numbers, first, draft) {
+            draft.wait(number, self.barrier.iter().copied());
         }
     }
 
@@ -201,13 +225,13 @@ impl Rollout<'_, '_> {
             for numbers in batch {
                 for &number in numbers {
                     draft.steps[number].step.batch = Some(self.batches);
-                    draft.wait(number, self.barrier.clone());
                 }
+                self.wait(numbers, &FIRST_OF_NODE, draft);
                 done.extend(ends(numbers, draft));
             }
         }
-        if !is_last {
-            self.barrier.extend(done);
+        if !is_last && !done.is_empty() {
+            self.barrier = done;
         }
     }
 

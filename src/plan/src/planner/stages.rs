@@ -91,8 +91,15 @@ pub(super) fn add(world: &World<'_>, part: &Part<'_>, lead: &Part<'_>, climb: &C
             continue;
         }
         let action = action(world, part, lead, stage, &of_stage, &gone);
+        let (title, of_stage) = match &action {
+            Action::CopyIdentity { from, paths } => {
+                let copy = |path: &String| line(format!("copy {path} from {from}"));
+                ("copy the cluster's authority and keys", paths.iter().map(copy).collect())
+            }
+            _ => (stage.title(), of_stage),
+        };
         let rung = climb.rung_of(&part.host.name, stage);
-        let number = draft.add_stage(&part.host.name, rung, stage, action, of_stage);
+        let number = draft.add_as(&part.host.name, rung, stage.name(), stage.name(), title, action, of_stage);
         for reason in reasons(part, lead, stage, &draft.steps[number].step) {
             draft.reason(number, reason);
         }
