@@ -465,11 +465,11 @@ fn refusals() -> Vec<Scenario> {
 }
 
 fn hosts() -> Vec<Scenario> {
-    const HOOKS: &str = "hooks: [{name: silence alerts, when: beforeApply, on: operator, command: ./silence.sh}, \
-                         {name: stop app, when: beforeUpgrade, command: systemctl stop app, roles: [worker]}, \
-                         {name: start app, when: afterUpgrade, command: systemctl start app, roles: [worker]}, \
+    const HOOKS: &str = "hooks: [{name: silence-alerts, when: beforeApply, on: operator, command: ./silence.sh}, \
+                         {name: stop-app, when: beforeUpgrade, command: systemctl stop app, roles: [worker]}, \
+                         {name: start-app, when: afterUpgrade, command: systemctl start app, roles: [worker]}, \
                          {name: check, when: afterApply, command: /usr/local/bin/check}, \
-                         {name: say goodbye, when: beforeReset, command: /usr/local/bin/goodbye}]";
+                         {name: say-goodbye, when: beforeReset, command: /usr/local/bin/goodbye}]";
     const DOCUMENTS: &str = r#"[
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "web"}, "data": {"a": "b"}}
