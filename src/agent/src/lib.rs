@@ -10,7 +10,6 @@ mod facts;
 mod fence;
 mod frame;
 mod hook;
-mod identity;
 mod lock;
 mod message;
 mod neighbour;
