@@ -96,17 +96,17 @@ pub enum Response {
         certificate_pem: String,
         authority_pem: String,
     },
-    /// The answer to `ReceiveIdentity`: for whom to seal, in base64.
-    Recipient {
-        recipient: String,
-    },
-    /// In base64; only that recipient can open it.
-    Sealed {
-        sealed: String,
-    },
     Api(ApiResponse),
     Locked {
         fence: u64,
+    },
+    /// The receiver's public key for one exchange, in base64.
+    Recipient {
+        public_key: String,
+    },
+    /// In base64; nobody but the receiver can read it.
+    Sealed {
+        sealed: String,
     },
     Log {
         lines: Vec<String>,
