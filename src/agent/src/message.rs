@@ -108,6 +108,14 @@ pub enum Response {
     Locked {
         fence: u64,
     },
+    /// The receiver's public key for one exchange, in base64.
+    Recipient {
+        public_key: String,
+    },
+    /// In base64; nobody but the receiver can read it.
+    Sealed {
+        sealed: String,
+    },
     Log {
         lines: Vec<String>,
     },

@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::future::BoxFuture;
+use naru_pki::Recipient;
 use naru_resources::revert::{self, Revert};
 use naru_resources::{
     ArtifactWriter, Change, Guard, Host, Manifest, Resource, ResourceError, Stop, apply_guarded, check_all, drifted,
-    install_certificate, missing_artifacts, prune_artifacts, read_journal, sign, signing_request,
+    install_certificate, install_identity, missing_artifacts, prune_artifacts, read_journal, seal_identity, sign,
+    signing_request,
 };
 
 use crate::api::ApiAccess;
@@ -33,6 +37,8 @@ pub(crate) struct Session {
     api: ApiAccess,
     listeners: Listeners,
     neighbour: Option<Neighbour>,
+    /// For what another control plane seals for this connection.
+    recipient: Option<Recipient>,
     /// Changes of this connection that wait to be confirmed over another one.
     unconfirmed: Vec<String>,
 }
@@ -58,6 +64,7 @@ impl Session {
             api: ApiAccess::default(),
             listeners: Listeners::default(),
             neighbour: None,
+            recipient: None,
             unconfirmed: Vec::new(),
         }
     }
@@ -100,6 +107,9 @@ impl Session {
             | Request::FetchArtifact { .. } => self.artifacts(request).await,
             Request::SigningRequest { .. } | Request::Sign { .. } | Request::InstallCertificate { .. } => {
                 self.certificates(request).await
+            }
+            Request::ReceiveIdentity | Request::SealIdentity { .. } | Request::InstallIdentity { .. } => {
+                self.identity(request).await
             }
         }
     }
@@ -148,6 +158,31 @@ impl Session {
                 Ok(Response::Done)
             }
             _ => Err(permanent("not a request about certificates".to_owned())),
+        }
+    }
+
+    async fn identity(&mut self, request: Request) -> Result<Response, Failure> {
+        let unreadable = |_| permanent("a key or a sealed text is not in base64".to_owned());
+        match request {
+            Request::ReceiveIdentity => {
+                let recipient = Recipient::generate().map_err(|error| permanent(error.to_string()))?;
+                let public_key = STANDARD.encode(recipient.public_key());
+                self.recipient = Some(recipient);
+                Ok(Response::Recipient { public_key })
+            }
+            Request::SealIdentity { paths, recipient } => {
+                let recipient = STANDARD.decode(recipient).map_err(unreadable)?;
+                let sealed = self.blocking(move |host| seal_identity(host, &paths, &recipient)).await?;
+                Ok(Response::Sealed { sealed: STANDARD.encode(sealed) })
+            }
+            Request::InstallIdentity { sealed } => {
+                let sealed = STANDARD.decode(sealed).map_err(unreadable)?;
+                // One key, one exchange.
+                let recipient = self.recipient.take().ok_or_else(cut_off)?;
+                self.blocking(move |host| install_identity(host, &recipient, &sealed)).await?;
+                Ok(Response::Done)
+            }
+            _ => Err(permanent("not a request about the identity".to_owned())),
         }
     }
 
@@ -250,6 +285,8 @@ fn changes_the_host(request: &Request) -> bool {
         | Request::FetchArtifact { .. }
         | Request::SigningRequest { .. }
         | Request::InstallCertificate { .. }
+        | Request::SealIdentity { .. }
+        | Request::InstallIdentity { .. }
         | Request::Run { .. }
         | Request::Reset => true,
         Request::Etcd(request) => *request != EtcdRequest::Members,
