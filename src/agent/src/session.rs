@@ -3,15 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::future::BoxFuture;
 use naru_pki::Recipient;
 use naru_resources::revert::{self, Revert};
 use naru_resources::{
     ArtifactWriter, Change, Guard, Host, Manifest, Resource, ResourceError, Stop, apply_guarded, check_all, drifted,
-    install_certificate, install_identity, missing_artifacts, prune_artifacts, read_journal, seal_identity, sign,
-    signing_request,
+    install_certificate, missing_artifacts, prune_artifacts, read_journal, sign, signing_request,
 };
 
 use crate::api::ApiAccess;
@@ -22,7 +19,7 @@ use crate::reach::{self, Listeners};
 use crate::watchdog::Watchdog;
 use crate::{
     Answerer, Checked, EtcdRequest, Failure, FailureKind, MissingArtifact, Request, Response, Upload, UploadFrames,
-    diagnose, etcd, facts, hook, reset,
+    diagnose, etcd, facts, hook, identity, reset,
 };
 
 const MAX_LOG_LINES: u32 = 10_000;
@@ -37,10 +34,10 @@ pub(crate) struct Session {
     api: ApiAccess,
     listeners: Listeners,
     neighbour: Option<Neighbour>,
-    /// For what another control plane seals for this connection.
-    recipient: Option<Recipient>,
     /// Changes of this connection that wait to be confirmed over another one.
     unconfirmed: Vec<String>,
+    /// For whom the cluster's identity is to be sealed.
+    recipient: Option<Recipient>,
 }
 
 impl Answerer for Session {
@@ -64,8 +61,8 @@ impl Session {
             api: ApiAccess::default(),
             listeners: Listeners::default(),
             neighbour: None,
-            recipient: None,
             unconfirmed: Vec::new(),
+            recipient: None,
         }
     }
 
@@ -109,7 +106,28 @@ impl Session {
                 self.certificates(request).await
             }
             Request::ReceiveIdentity | Request::SealIdentity { .. } | Request::InstallIdentity { .. } => {
-                self.identity(request).await
+                self.identity(request)
+            }
+        }
+    }
+
+    fn identity(&mut self, request: Request) -> Result<Response, Failure> {
+        match request {
+            Request::SealIdentity { paths, recipient } => {
+                Ok(Response::Sealed { sealed: identity::sealed(&self.host, &paths, &recipient)? })
+            }
+            Request::InstallIdentity { sealed } => {
+                // It is good for one time, whatever comes of it.
+                let recipient = self.recipient.take();
+                let recipient = recipient.ok_or_else(|| permanent("nobody here waits for an identity".to_owned()))?;
+                identity::install(&self.host, &recipient, &sealed)?;
+                Ok(Response::Done)
+            }
+            _ => {
+                let recipient = Recipient::generate().map_err(|error| failure(&error.into(), &[]))?;
+                let answer = Response::Recipient { recipient: identity::encode(&recipient) };
+                self.recipient = Some(recipient);
+                Ok(answer)
             }
         }
     }
@@ -158,31 +176,6 @@ impl Session {
                 Ok(Response::Done)
             }
             _ => Err(permanent("not a request about certificates".to_owned())),
-        }
-    }
-
-    async fn identity(&mut self, request: Request) -> Result<Response, Failure> {
-        let unreadable = |_| permanent("a key or a sealed text is not in base64".to_owned());
-        match request {
-            Request::ReceiveIdentity => {
-                let recipient = Recipient::generate().map_err(|error| permanent(error.to_string()))?;
-                let public_key = STANDARD.encode(recipient.public_key());
-                self.recipient = Some(recipient);
-                Ok(Response::Recipient { public_key })
-            }
-            Request::SealIdentity { paths, recipient } => {
-                let recipient = STANDARD.decode(recipient).map_err(unreadable)?;
-                let sealed = self.blocking(move |host| seal_identity(host, &paths, &recipient)).await?;
-                Ok(Response::Sealed { sealed: STANDARD.encode(sealed) })
-            }
-            Request::InstallIdentity { sealed } => {
-                let sealed = STANDARD.decode(sealed).map_err(unreadable)?;
-                // One key, one exchange.
-                let recipient = self.recipient.take().ok_or_else(cut_off)?;
-                self.blocking(move |host| install_identity(host, &recipient, &sealed)).await?;
-                Ok(Response::Done)
-            }
-            _ => Err(permanent("not a request about the identity".to_owned())),
         }
     }
 
