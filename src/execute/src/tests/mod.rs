@@ -73,7 +73,6 @@ fn step(id: &str, action: Action, needs: &[&str]) -> Step {
         disruptions: Vec::new(),
         reasons: Vec::new(),
         deadline_seconds: 900,
-        reasons: Vec::new(),
         batch: None,
     }
 }
