@@ -94,6 +94,13 @@ impl Local {
         command
     }
 
+    /// A program of this computer in a machine's network: what happens to the cable, not to the machine.
+    pub fn in_network(&self, machine: &Machine, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", network::namespace_path(&machine.name).display())).arg(program);
+        command
+    }
+
     fn lock(&self, cluster: &str) -> Result<Lock> {
         if !is_label(cluster) {
             return Err(Error::Unknown { name: cluster.to_owned() });
