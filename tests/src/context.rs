@@ -234,6 +234,9 @@ impl Context {
             &["get", "nodes,pods", "-A", "-o", "wide"][..],
             &["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"],
         ] {
+            if !self.kubeconfig().exists() {
+                break;
+            }
             let said = self.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
             say(&tail(&said, 40));
         }

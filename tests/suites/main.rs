@@ -1,6 +1,9 @@
 //! The end-to-end suites, run by a plain runner, two at a time where the computer has room: each suite owns a cluster
 //! under a name of its own, its cases build on each other, and a failed case ends its suite. Called by
 //! `cargo xtask e2e [SUITE…]`.
+//!
+//! For whoever looks for a fault: `NARU_E2E_KEEP=1` leaves machines and folder as they are at the end,
+//! `NARU_E2E_AGAIN=N` then begins with case N on them, `NARU_E2E_GO_ON=1` goes on after a failed case.
 
 mod bad_targets;
 mod bare_metal;
@@ -109,17 +112,21 @@ fn main() -> ExitCode {
 fn run(suite: &Suite) -> (usize, usize) {
     say(&format!("suite {}", suite.name));
     let begun = Instant::now();
-    let context = match Context::fresh(&format!("e2e-{}", suite.name)) {
+    let again: Option<usize> = std::env::var("NARU_E2E_AGAIN").ok().and_then(|text| text.parse().ok());
+    let name = format!("e2e-{}", suite.name);
+    let context = match if again.is_some() { Context::new(&name) } else { Context::fresh(&name) } {
         Ok(context) => context,
         Err(error) => {
             say(&format!("  FAILED to begin: {error:#}"));
             return (0, suite.cases.len());
         }
     };
-    // An earlier run may have been killed in the middle.
-    clean(&context);
+    if again.is_none() {
+        // An earlier run may have been killed in the middle.
+        clean(&context);
+    }
     let mut passed = 0;
-    for case in &suite.cases {
+    for case in suite.cases.iter().skip(again.unwrap_or(1).saturating_sub(1)) {
         let start = Instant::now();
         let outcome = (case.run)(&context);
         let seconds = start.elapsed().as_secs_f64();
@@ -131,7 +138,9 @@ fn run(suite: &Suite) -> (usize, usize) {
             Err(error) => {
                 say(&format!("  FAILED  {:<60} {seconds:6.1} s\n{error:#}", case.name));
                 context.diagnose();
-                break;
+                if std::env::var_os("NARU_E2E_GO_ON").is_none() {
+                    break;
+                }
             }
         }
     }
