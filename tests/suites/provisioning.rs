@@ -144,7 +144,28 @@ fn control_c(context: &Context) -> Result<()> {
     ensure!(!ended.steps("stepSkipped").is_empty(), "it does not say what is left: {}", ended.shown());
     let finish = ended.heard.iter().find(|event| event["event"] == "finished").context("no finish was told")?;
     ensure!(finish["interrupted"] == true, "the finish says {finish}");
-    says(&ended.stderr, &["interrupted"])
+    says(&ended.stderr, &["interrupted"])?;
+    control_c_in_words(context)
+}
+
+/// The same as a person sees it: what was interrupted, what is left, how to go on.
+fn control_c_in_words(context: &Context) -> Result<()> {
+    let before = journals(context)?;
+    let running = Running::start(&mut context.naru_command(&["apply", "cluster.yaml", "--yes"]))?;
+    let begun = wait_until("a step begins", NEXT_EVENT, || {
+        Ok(journals(context)?.difference(&before).any(|text| text.contains("\"stepStarted\"")))
+    });
+    running.interrupt()?;
+    let ended = running.end(WHOLE_RUN)?.exits(2)?;
+    begun?;
+    says(&ended.stderr, &["Interrupted", "not done", "Run the same command again"])
+}
+
+/// What the journals of this cluster's runs hold.
+fn journals(context: &Context) -> Result<BTreeSet<String>> {
+    let folder = context.folder.join("state/naru").join(&context.name);
+    let files = fs_err::read_dir(folder)?.filter_map(Result::ok).filter(|entry| entry.path().is_file());
+    Ok(files.map(|entry| fs_err::read_to_string(entry.path())).collect::<std::io::Result<_>>()?)
 }
 
 /// Kills each run at the start of a step at which none was killed before, until a run ends.
@@ -172,7 +193,7 @@ fn kill_at_every_step(context: &Context) -> Result<()> {
     ensure!(now == authority, "the cluster's authority was made anew");
     for machine in context.hosts()? {
         let left =
-            context.on(&machine.host, "find /etc /opt /var/lib/naru -xdev -name '.*.new' -o -name '*.tmp' | head")?;
+            context.on(&machine.host, "find /etc /opt /var/lib/naru -name '.*.naru-*' -o -name '*.part' | head")?;
         ensure!(left.is_empty(), "left on {}:\n{left}", machine.host);
     }
     Ok(())

@@ -419,7 +419,7 @@ fn only_from(context: &Context, host: &str, from: &str) -> Result<()> {
 fn configuration(context: &Context) -> Result<()> {
     context
         .on("w1", "printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/20-port.conf && systemctl restart ssh")?;
-    let (cp1, w1, w2) = (address(context, "cp1")?, address(context, "w1")?, address(context, "w2")?);
+    let (cp1, w2) = (address(context, "cp1")?, address(context, "w2")?);
     let own_known_hosts = context.folder.join("own-known-hosts");
     let lines: Vec<String> = context
         .hosts()?
@@ -431,7 +431,7 @@ fn configuration(context: &Context) -> Result<()> {
         .collect();
     fs_err::write(&own_known_hosts, lines.concat())?;
     let text = format!(
-        "# as people write it\nHost {w1}\n    Port 2222\n    User keeper\n\nHost {w2}\n    ProxyJump root@{cp1}\n\n\
+        "# as people write it\nHost w1\n    Port 2222\n    User keeper\n\nHost {w2}\n    ProxyJump root@{cp1}\n\n\
          Host *\n    User root\n    IdentityFile {}\n    IdentitiesOnly yes\n    UserKnownHostsFile {}\n",
         key(context),
         own_known_hosts.display()
