@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use naru_e2e::{Context, RequestLoop, Wish, difference, pinned, wait_until};
+use naru_e2e::{Context, RequestLoop, Wish, command, difference, pinned, wait_until};
 use naru_machines::{ClusterSpec, ImageSpec, Provider, Release};
 use serde_json::Value;
 
@@ -29,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case { name: "explain: a node that is well", run: explain_well },
         Case { name: "explain: containerd stopped and masked", run: explain_runtime },
         Case { name: "explain: a damaged kubelet certificate", run: explain_certificate },
+        Case { name: "explain: an expired kubelet certificate", run: explain_expired },
         Case { name: "explain: the node's service fails", run: explain_service },
         Case { name: "explain: the pod network's configuration is gone", run: explain_network },
         Case { name: "explain: no SSH, and no power", run: explain_unreachable },
@@ -217,6 +218,35 @@ fn explain_runtime(context: &Context) -> Result<()> {
 fn explain_certificate(context: &Context) -> Result<()> {
     context.on("w2", "echo garbled >/etc/naru/pki/kubelet.crt && systemctl restart --no-block naru-node")?;
     explained(context, &["certificates"], &["/etc/naru/pki/kubelet.crt"])?;
+    mended(context)
+}
+
+/// As if nobody had looked after the cluster for years.
+fn explain_expired(context: &Context) -> Result<()> {
+    let w2 = context.host("w2")?;
+    let folder = context.folder.join("expired");
+    fs_err::create_dir_all(&folder)?;
+    for (host, file) in [("cp1", "ca.crt"), ("cp1", "ca.key"), ("w2", "kubelet.key")] {
+        fs_err::write(folder.join(file), context.on(host, &format!("cat /etc/naru/pki/{file}"))?)?;
+    }
+    let settings = format!(
+        "[ca]\ndefault_ca=it\n[it]\ndatabase=index\nnew_certs_dir=.\nserial=serial\nrand_serial=yes\npolicy=names\n\
+         default_md=sha256\nx509_extensions=more\n[names]\nO=optional\nCN=supplied\n[more]\n\
+         extendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:w2,IP:{}\n",
+        w2.address
+    );
+    fs_err::write(folder.join("settings"), settings)?;
+    fs_err::write(folder.join("index"), "")?;
+    let script = "openssl req -new -key kubelet.key -subj /O=system:nodes/CN=system:node:w2 -out request && \
+                  openssl ca -batch -notext -config settings -cert ca.crt -keyfile ca.key -in request -out expired.crt \
+                  -startdate 20200101000000Z -enddate 20200102000000Z";
+    let mut shell = std::process::Command::new("sh");
+    command(shell.args(["-c", script]).current_dir(&folder), None, Duration::from_secs(20))?.ok()?;
+    let expired = fs_err::read_to_string(folder.join("expired.crt"))?;
+    fs_err::remove_dir_all(&folder)?;
+    let put = format!("printf '{expired}' >/etc/naru/pki/kubelet.crt && systemctl restart --no-block naru-node");
+    context.on("w2", &put)?;
+    explained(context, &["certificates"], &["expired", "2020-01-02"])?;
     mended(context)
 }
 
