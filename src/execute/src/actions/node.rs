@@ -1,12 +1,10 @@
 //! The Node object: cordon, uncordon, delete.
 
+use naru_plan::CORDONED_ANNOTATION;
 use serde_json::json;
 
 use super::Lines;
 use crate::world::{World, api_request, merge_patch, refused};
-
-/// Says that it was us who cordoned a node, so that a later run takes no other cordon away.
-const CORDONED_ANNOTATION: &str = "naru.dev/cordoned";
 
 impl World<'_> {
     pub(super) async fn set_unschedulable(&self, control_planes: &[String], node: &str, is_so: bool) -> Lines {

@@ -45,7 +45,7 @@ async fn observe(memory: &Memory) -> Observation {
 }
 
 async fn plan(memory: &Memory) -> Plan {
-    naru_plan::plan(&inventory(), &observe(memory).await, &programs())
+    naru_plan::plan(&inventory(), &observe(memory).await, &programs(), &naru_plan::Options::default())
 }
 
 /// A plan of one's own making.
@@ -71,7 +71,9 @@ fn step(id: &str, action: Action, needs: &[&str]) -> Step {
         needs: needs.iter().map(|need| (*need).to_owned()).collect(),
         changes: Vec::new(),
         disruptions: Vec::new(),
+        reasons: Vec::new(),
         deadline_seconds: 900,
+        reasons: Vec::new(),
         batch: None,
     }
 }
