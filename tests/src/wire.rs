@@ -23,7 +23,7 @@ impl Context {
              type filter hook input priority -300; policy accept;\n{lines}  }}\n}}\n"
         );
         let machine = self.host(host)?;
-        let mut nft = self.machines.in_network(&machine, "nft");
+        let mut nft = self.machines.in_network(&machine, "/usr/sbin/nft")?;
         command(nft.args(["-f", "-"]), Some(&table), DEADLINE)?.ok().map(drop)
     }
 
@@ -34,7 +34,7 @@ impl Context {
     pub fn mend_wire(&self, host: &str) -> Result<()> {
         let machine = self.host(host)?;
         let text = format!("table inet {TABLE} {{}}\ndelete table inet {TABLE}\n");
-        let mut nft = self.machines.in_network(&machine, "nft");
+        let mut nft = self.machines.in_network(&machine, "/usr/sbin/nft")?;
         command(nft.args(["-f", "-"]), Some(&text), DEADLINE)?.ok().map(drop)
     }
 
@@ -44,7 +44,7 @@ impl Context {
     /// When there is no counter.
     pub fn counted_bytes(&self, host: &str) -> Result<u64> {
         let machine = self.host(host)?;
-        let mut nft = self.machines.in_network(&machine, "nft");
+        let mut nft = self.machines.in_network(&machine, "/usr/sbin/nft")?;
         let said = command(nft.args(["-j", "list", "table", "inet", TABLE]), None, DEADLINE)?.ok()?;
         let said: Value = serde_json::from_str(&said)?;
         let rules = said["nftables"].as_array().into_iter().flatten();
