@@ -42,6 +42,12 @@ pub enum Request {
     /// A call of the Kubernetes API, made on a control-plane host with a short-lived administrator certificate that
     /// exists only in the agent's memory.
     Api(ApiRequest),
+    /// Get ready to receive the cluster's identity: the authorities and keys that control planes share.
+    ReceiveIdentity,
+    /// Seal these files of the cluster's identity, which this control plane has, for a receiver.
+    SealIdentity { paths: Vec<String>, recipient: String },
+    /// Keep what was sealed for this connection's `ReceiveIdentity`.
+    InstallIdentity { sealed: String },
     /// Take the host's lock for changes; it is held until this connection ends. The answer tells the highest fence
     /// that this host has seen: whoever holds a majority of locks takes one more than the highest of them all.
     Lock { owner: String },

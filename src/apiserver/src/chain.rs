@@ -63,6 +63,15 @@ pub trait ObjectReader: Send + Sync {
     fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Value>>;
     /// Every object of the kind, or of the kind in one namespace.
     fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>>;
+    /// Those objects whose selectable field has this value.
+    fn list_by_field(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        field: &str,
+        value: &str,
+    ) -> Vec<Arc<Value>>;
     /// Changes whenever an object of the kind does: lets a reader keep what it derived from a list.
     fn revision_of(&self, group: &str, plural: &str) -> u64;
 }

@@ -85,6 +85,11 @@ impl ApiServer {
         tls: Option<Arc<rustls::ServerConfig>>,
         shutdown: impl Future<Output = ()> + Send,
     ) {
+        let shutdown = async {
+            shutdown.await;
+            // A watch would hold its connection until its own end.
+            self.inner.registry.objects.end_watches();
+        };
         web::server::serve(self.clone(), listener, tls, shutdown).await;
     }
 
@@ -186,25 +191,27 @@ impl Inner {
 
     /// Health needs no permission: load balancers and the provisioner ask before they have any.
     fn health(&self, info: &RequestInfo, query: &Query) -> Option<Response<Body>> {
-        let name = match info.path.as_str() {
-            "/healthz" => "healthz",
-            "/livez" => "livez",
-            "/readyz" => "readyz",
-            _ => return None,
-        };
-        let ready = name != "readyz" || self.ready.load(std::sync::atomic::Ordering::Acquire);
-        let code = if ready { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
-        if !query.has("verbose") && ready {
+        let name =
+            ["healthz", "livez", "readyz"].into_iter().find(|name| info.path.strip_prefix('/') == Some(*name))?;
+        let bootstrapped = self.ready.load(std::sync::atomic::Ordering::Acquire);
+        // A store that takes no writes still answers reads, so the process lives; it is not ready.
+        let checks = [
+            ("ping", true),
+            ("store", name == "livez" || self.registry.objects.store.health().is_ok()),
+            ("bootstrap", name != "readyz" || bootstrapped),
+        ];
+        let is_well = checks.iter().all(|(_, passed)| *passed);
+        let code = if is_well { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+        if is_well && !query.has("verbose") {
             return Some(web::text(code, "ok"));
         }
-        let mark = if ready { "+" } else { "-" };
-        let word = if ready { "passed" } else { "failed" };
-        let bootstrap = if name == "readyz" {
-            format!("[{mark}]bootstrap {}\n", if ready { "ok" } else { "failed" })
-        } else {
-            String::new()
+        let line = |(check, passed): &(&str, bool)| match passed {
+            true => format!("[+]{check} ok\n"),
+            // Why is for the log: this answer needs no permission.
+            false => format!("[-]{check} failed: reason withheld\n"),
         };
-        Some(web::text(code, format!("[+]ping ok\n[+]store ok\n{bootstrap}{name} check {word}\n")))
+        let lines: String = checks.iter().map(line).collect();
+        Some(web::text(code, format!("{lines}{name} check {}\n", if is_well { "passed" } else { "failed" })))
     }
 
     fn document(&self, info: &RequestInfo, headers: &http::HeaderMap) -> Outcome {

@@ -365,6 +365,23 @@ async fn a_selecting_watch_sees_objects_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_list_that_was_authorized_for_one_name_gives_nothing_else() {
+    let api = Api::new();
+    for name in ["a", "b"] {
+        let secret = json!({"metadata": {"name": name}, "type": "Opaque"});
+        assert_eq!(api.post("/api/v1/namespaces/default/secrets", secret).await.0, 201);
+    }
+    // Read loosely these name `a`; as selectors they mean more than it.
+    for selector in ["type%21%3Dx%5C%2Cmetadata.name%3Da", "metadata.name%3D%3Da", "type%3DOpaque%2Cmetadata.name%3Da"]
+    {
+        let (code, list) = api.get(&format!("/api/v1/namespaces/default/secrets?fieldSelector={selector}")).await;
+        let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let names: Vec<&Value> = items.iter().map(|item| &item["metadata"]["name"]).collect();
+        assert!(code == 400 || names == ["a"], "{selector}: {code} {names:?}");
+    }
+}
+
+#[tokio::test]
 async fn initial_events_end_with_a_bookmark_and_watches_end_in_time() {
     let api = Api::new();
     api.post(MAPS, map("m1")).await;

@@ -23,6 +23,8 @@ pub enum PkiError {
     TooManyOrganizations { common_name: String, count: usize, limit: usize },
     #[error("the system has no randomness to give")]
     Randomness,
+    #[error("what arrived sealed was sealed for somebody else, or changed on its way")]
+    Sealed,
     #[error("could not write the kubeconfig")]
     Kubeconfig(#[source] serde_saphyr::ser::Error),
 }

@@ -6,9 +6,11 @@ mod error;
 mod facts;
 mod key;
 mod kubeconfig;
+mod sealed;
 
 pub use authority::{Authority, Profile, Purpose, signing_request};
 pub use error::PkiError;
 pub use facts::CertificateFacts;
 pub use key::PrivateKey;
 pub use kubeconfig::Kubeconfig;
+pub use sealed::{Recipient, seal};

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -46,6 +46,7 @@ impl Options {
 
 pub struct EmbeddedStore {
     memory: Arc<Memory>,
+    failed: Arc<OnceLock<Arc<str>>>,
     commands: Option<mpsc::Sender<Command>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -63,6 +64,7 @@ impl EmbeddedStore {
             retention: options.retention,
         };
         let memory = Arc::new(Memory::new(state, limits));
+        let failed = Arc::new(OnceLock::new());
         let sequencer = Sequencer {
             memory: Arc::clone(&memory),
             journal,
@@ -70,7 +72,7 @@ impl EmbeddedStore {
             retention: options.retention,
             tick: options.tick,
             marks: VecDeque::new(),
-            failed: None,
+            failed: Arc::clone(&failed),
         };
         let (commands, receiver) = mpsc::channel(QUEUE_WRITES_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -81,7 +83,7 @@ impl EmbeddedStore {
             .name("naru-store".into())
             .spawn(move || runtime.block_on(sequencer.run(receiver)))
             .map_err(|error| fail(error.to_string()))?;
-        Ok(Self { memory, commands: Some(commands), thread: Some(thread) })
+        Ok(Self { memory, failed, commands: Some(commands), thread: Some(thread) })
     }
 }
 
@@ -98,6 +100,13 @@ impl Drop for EmbeddedStore {
 }
 
 impl Store for EmbeddedStore {
+    fn health(&self) -> Result<(), StoreError> {
+        match self.failed.get() {
+            Some(reason) => Err(StoreError::Failed { reason: Arc::clone(reason) }),
+            None => Ok(()),
+        }
+    }
+
     fn revision(&self) -> u64 {
         self.memory.revision()
     }

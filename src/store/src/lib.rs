@@ -26,6 +26,9 @@ pub type WriteFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<Entry>, StoreE
 
 /// What the API server needs of a store. Reads never block and never fail for reasons of their own.
 pub trait Store: Send + Sync {
+    /// Whether writes are taken; once the log could not be written none are, until the store is opened anew.
+    fn health(&self) -> Result<(), StoreError>;
+
     /// The newest revision that readers can see.
     fn revision(&self) -> u64;
 

@@ -1,7 +1,7 @@
 //! The one thread that orders writes: it checks conditions, assigns revisions, commits groups, then publishes them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
@@ -30,7 +30,8 @@ pub(crate) struct Sequencer {
     pub(crate) tick: Duration,
     /// Where the store was at past ticks, oldest first: tells which revision has outlived the retention.
     pub(crate) marks: VecDeque<(Instant, u64)>,
-    pub(crate) failed: Option<Arc<str>>,
+    /// Why no more writes are taken; set once, read by whoever asks for the store's health.
+    pub(crate) failed: Arc<OnceLock<Arc<str>>>,
 }
 
 /// A group under way: the state it leads to and what has to be written and told.
@@ -93,7 +94,7 @@ impl Sequencer {
     }
 
     fn commit(&mut self, commands: Vec<Command>) {
-        if let Some(reason) = &self.failed {
+        if let Some(reason) = self.failed.get() {
             let error = StoreError::Failed { reason: Arc::clone(reason) };
             commands.into_iter().for_each(|command| answer(command.reply, Err(error.clone())));
             return;
@@ -119,7 +120,7 @@ impl Sequencer {
             Err(error) => {
                 let reason: Arc<str> = error.to_string().into();
                 tracing::error!(%reason, "the store's log cannot be written; no more writes are accepted");
-                self.failed = Some(Arc::clone(&reason));
+                let reason = Arc::clone(self.failed.get_or_init(|| reason));
                 let error = StoreError::Failed { reason };
                 accepted.into_iter().for_each(|(reply, _)| answer(reply, Err(error.clone())));
             }

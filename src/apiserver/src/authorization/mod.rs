@@ -1,6 +1,8 @@
-//! Who may do what: RBAC from the stored roles and bindings, compiled once per change.
+//! Who may do what: RBAC from the stored roles and bindings, compiled once per change; for nodes, what their own pods
+//! need.
 
 mod cover;
+mod node;
 mod policy;
 mod rules;
 
@@ -34,7 +36,7 @@ struct Compiled {
     policy: Arc<Policy>,
 }
 
-/// The RBAC authorizer.
+/// The RBAC authorizer, with the Node authorizer before it.
 pub struct Rbac {
     reader: Arc<dyn ObjectReader>,
     compiled: ArcSwapOption<Compiled>,
@@ -54,7 +56,7 @@ impl Rbac {
         if !info.is_resource && ALWAYS_ALLOWED_PATHS.contains(&info.path.as_str()) {
             return Decision { allowed: true, reason: String::new() };
         }
-        self.policy().decide(user, info)
+        node::decide(&*self.reader, user, info).unwrap_or_else(|| self.policy().decide(user, info))
     }
 
     /// The rules in force, compiled anew when a role or binding has changed.

@@ -49,6 +49,19 @@ impl ObjectReader for Memory {
         wanted.map(|(_, object)| Arc::clone(object)).collect()
     }
 
+    fn list_by_field(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        field: &str,
+        value: &str,
+    ) -> Vec<Arc<Value>> {
+        let pointer = format!("/{}", field.replace('.', "/"));
+        let all = self.list(group, plural, namespace);
+        all.into_iter().filter(|object| text(object, &pointer) == value).collect()
+    }
+
     fn revision_of(&self, _group: &str, _plural: &str) -> u64 {
         self.revision.load(Ordering::SeqCst)
     }
@@ -250,4 +263,56 @@ fn uncovered_permissions_are_listed() {
         "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\" \"watch\"]}\n\
          {APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\" \"list\" \"watch\"]}"
     );
+}
+
+#[test]
+fn a_node_reads_only_what_its_own_pods_need() {
+    let memory = Arc::new(Memory::default());
+    memory.put(
+        RBAC_GROUP,
+        "clusterroles",
+        json!({"metadata": {"name": "system:node"}, "rules": [
+            {"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["secrets", "configmaps", "services"]}]}),
+    );
+    memory.put(
+        RBAC_GROUP,
+        "clusterrolebindings",
+        json!({"metadata": {"name": "system:node"}, "roleRef": {"kind": "ClusterRole", "name": "system:node"},
+               "subjects": [{"kind": "Group", "name": "system:nodes"}]}),
+    );
+    memory.put(
+        "",
+        "pods",
+        json!({"metadata": {"namespace": "dev", "name": "p"}, "spec": {
+            "nodeName": "w1",
+            "imagePullSecrets": [{"name": "pull"}],
+            "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "password", "key": "k"}}}]}],
+            "volumes": [
+                {"projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}, {"secret": {"name": "token"}}]}},
+                {"secret": {"secretName": "tls"}}]}}),
+    );
+    let rbac = Rbac::new(Arc::clone(&memory) as Arc<dyn ObjectReader>);
+    let may = |node: &str, verb: &str, namespace: &str, resource: &str, name: &str| {
+        let user = user(&format!("system:node:{node}"), &["system:nodes"]);
+        let info = RequestInfo {
+            is_resource: true,
+            verb: verb.to_owned(),
+            namespace: namespace.to_owned(),
+            resource: resource.to_owned(),
+            name: name.to_owned(),
+            ..RequestInfo::default()
+        };
+        rbac.decide(&user, &info).allowed
+    };
+    for name in ["pull", "password", "token", "tls"] {
+        assert!(may("w1", "get", "dev", "secrets", name), "{name}");
+        assert!(!may("w2", "get", "dev", "secrets", name), "{name} is none of w2's business");
+    }
+    assert!(may("w1", "watch", "dev", "configmaps", "kube-root-ca.crt"));
+    assert!(!may("w1", "get", "prod", "secrets", "tls"), "another namespace");
+    assert!(!may("w1", "get", "dev", "secrets", "other"));
+    assert!(!may("w1", "get", "dev", "configmaps", "tls"), "a secret's name is not a config map's");
+    assert!(!may("w1", "list", "dev", "secrets", "") && !may("w1", "list", "", "secrets", ""));
+    assert!(!may("w1", "delete", "dev", "secrets", "tls"));
+    assert!(may("w1", "list", "", "services", ""), "the rest stands in the role");
 }

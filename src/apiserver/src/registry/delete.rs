@@ -104,7 +104,7 @@ impl Registry {
 
     pub(crate) async fn delete_collection(&self, call: &Call, target: &Target<'_>, options: &DeleteOptions) -> Outcome {
         let row = target.row;
-        let selection = Selection::parse(row, target.namespace, "", &call.query)?;
+        let selection = Selection::parse(row, target.namespace, target.name, &call.query)?;
         let snapshot = self.objects.store.snapshot(&self.objects.catalog.table(row));
         let mut items = Vec::new();
         for (key, entry) in snapshot.entries.iter() {

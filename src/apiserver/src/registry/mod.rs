@@ -102,7 +102,7 @@ impl Registry {
         match info.verb.as_str() {
             "get" => self.get(call, &target),
             "list" => {
-                let selection = Selection::parse(row, namespace, "", &call.query)?;
+                let selection = Selection::parse(row, namespace, &info.name, &call.query)?;
                 list::list(&self.objects, row, &selection, &call.query, call.output)
             }
             "watch" => {

@@ -8,6 +8,7 @@ use naru_api::Resource;
 use naru_store::{Draft, Entry, Store};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::chain::ObjectReader;
 use crate::registry::catalog::{self, Catalog};
@@ -28,11 +29,22 @@ pub struct Objects {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Arc<Catalog>,
     decoded: Mutex<Decoded>,
+    /// True once the server is about to stop.
+    ending: watch::Sender<bool>,
 }
 
 impl Objects {
     pub fn new(store: Arc<dyn Store>, catalog: Arc<Catalog>) -> Arc<Self> {
-        Arc::new(Self { store, catalog, decoded: Mutex::default() })
+        Arc::new(Self { store, catalog, decoded: Mutex::default(), ending: watch::channel(false).0 })
+    }
+
+    /// Ends all watches, as their time running out would: clients go on from where they were, elsewhere or later.
+    pub(crate) fn end_watches(&self) {
+        self.ending.send_replace(true);
+    }
+
+    pub(crate) fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
     }
 
     pub(crate) fn entry(&self, row: &Resource, namespace: &str, name: &str) -> Option<Arc<Entry>> {
@@ -102,6 +114,25 @@ impl ObjectReader for Objects {
         entries
             .iter()
             .filter(|(key, _)| namespace.is_none_or(|namespace| catalog::split_key(key).0 == namespace))
+            .map(|(_, entry)| Arc::new(self.decode(row, entry)))
+            .collect()
+    }
+
+    fn list_by_field(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        field: &str,
+        value: &str,
+    ) -> Vec<Arc<Value>> {
+        let Some(row) = self.catalog.stored(group, plural) else { return Vec::new() };
+        let entries = self.store.snapshot(&self.catalog.table(row)).entries;
+        let has = |entry: &Entry| entry.index.fields.iter().any(|(name, found)| **name == *field && **found == *value);
+        entries
+            .iter()
+            .filter(|(key, _)| namespace.is_none_or(|namespace| catalog::split_key(key).0 == namespace))
+            .filter(|(_, entry)| has(entry))
             .map(|(_, entry)| Arc::new(self.decode(row, entry)))
             .collect()
     }

@@ -24,7 +24,8 @@ impl Selection {
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let mut text = query.get("fieldSelector").to_owned();
         if !name.is_empty() {
-            // A watch on one object by its path.
+            // The name that the request was authorized for, by its path or by a selector: whatever else the selector
+            // says, nothing but this object may come out.
             let separator = if text.is_empty() { "" } else { "," };
             text = format!("metadata.name={name}{separator}{text}");
         }

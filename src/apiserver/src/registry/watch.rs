@@ -40,6 +40,8 @@ struct Watch {
     watcher: Result<Watcher, StoreError>,
     deadline: Instant,
     next_bookmark: Instant,
+    /// Becomes true when the server is about to stop.
+    ending: tokio::sync::watch::Receiver<bool>,
     ended: bool,
 }
 
@@ -92,6 +94,7 @@ pub(crate) fn watch(
         watcher,
         deadline: now + Duration::from_secs(timeout_s),
         next_bookmark: now + BOOKMARK_INTERVAL,
+        ending: objects.ending(),
         ended: false,
     };
     let body = futures::stream::unfold(watch, |mut watch| async move {
@@ -135,7 +138,10 @@ impl Watch {
         while out.is_empty() {
             let wake = if self.bookmarks { self.deadline.min(self.next_bookmark) } else { self.deadline };
             let waited = match &mut self.watcher {
-                Ok(watcher) => tokio::time::timeout_at(wake, watcher.next()).await,
+                Ok(watcher) => tokio::select! {
+                    waited = tokio::time::timeout_at(wake, watcher.next()) => waited,
+                    _ = self.ending.wait_for(|ending| *ending) => return None,
+                },
                 Err(error) => Ok(Err(error.clone())),
             };
             match waited {

@@ -41,7 +41,19 @@ pub(crate) fn parse(method: &Method, uri: &Uri, query: &Query) -> RequestInfo {
         _ => verb.as_str(),
     }
     .to_owned();
+    if info.name.is_empty() && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+        info.name = selected_name(query.get("fieldSelector")).unwrap_or_default().to_owned();
+    }
     info
+}
+
+/// The one object that a field selector leaves: authorization judges the request as one about it, and the selection
+/// holds on to that name.
+fn selected_name(field_selector: &str) -> Option<&str> {
+    field_selector.split(',').find_map(|term| {
+        let value = term.trim().strip_prefix("metadata.name")?.strip_prefix('=')?;
+        Some(value.strip_prefix('=').unwrap_or(value)).filter(|name| !name.is_empty())
+    })
 }
 
 fn place(info: &mut RequestInfo, rest: &[&str]) {
@@ -80,6 +92,8 @@ mod tests {
         let cases = [
             ("GET", "/api/v1/pods", "list  v1  pods  "),
             ("GET", "/api/v1/namespaces/a/pods?watch=1", "watch  v1 a pods  "),
+            ("GET", "/api/v1/namespaces/a/secrets?watch=1&fieldSelector=metadata.name%3Ds", "watch  v1 a secrets s "),
+            ("GET", "/api/v1/pods?fieldSelector=metadata.name%21%3Dp,spec.nodeName=n", "list  v1  pods  "),
             ("GET", "/apis/apps/v1/namespaces/a/deployments/d", "get apps v1 a deployments d "),
             ("PUT", "/apis/apps/v1/namespaces/a/deployments/d/status", "update apps v1 a deployments d status"),
             ("GET", "/api/v1/namespaces/a", "get  v1 a namespaces a "),
