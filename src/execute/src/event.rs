@@ -1,5 +1,6 @@
 //! What the executor tells while it works. Screen, NDJSON output and journal all live on this one stream.
 
+use naru_agent::FailureKind;
 use naru_observe::AgentError;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,10 @@ pub enum Event {
         cluster: String,
         fingerprint: String,
         steps: usize,
+    },
+    /// Something worth knowing that is no step's end: who is waited for, that a neighbour could not give a file.
+    Remark {
+        text: String,
     },
     StepStarted {
         step: String,
@@ -76,7 +81,19 @@ pub struct StepError {
 impl From<&AgentError> for StepError {
     fn from(error: &AgentError) -> Self {
         let (detail, hint) = (error.detail().map(str::to_owned), error.hint().map(str::to_owned));
+        let hint = hint.or_else(|| hint_for(error).map(str::to_owned));
         Self { primary: error.to_string(), detail, hint }
+    }
+}
+
+/// What helps where the error itself does not say.
+fn hint_for(error: &AgentError) -> Option<&'static str> {
+    let AgentError::Failed(failure) = error else { return None };
+    match failure.kind {
+        FailureKind::NoSpace => Some("make room on the host's disk and run the same command again"),
+        FailureKind::Fenced => Some("another naru has taken over; look at what it did before you run this again"),
+        FailureKind::Locked => Some("wait until that run has ended; the lock goes with its connection"),
+        FailureKind::Transient | FailureKind::Permanent => None,
     }
 }
 

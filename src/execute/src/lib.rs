@@ -5,12 +5,19 @@
 mod actions;
 mod event;
 mod executor;
-mod journal;
-mod labels;
+mod graph;
+pub mod journal;
+mod lock;
+mod random;
+mod run;
+mod step;
+mod world;
 
 pub use event::{Event, Finish, Sink, StepError};
-pub use executor::{ExecuteError, Executor, Limits, Outcome, ProgramFiles};
-pub use journal::{Journal, JournalError, cluster_folder};
+pub use executor::{Executor, Limits, Outcome, ProgramFiles, Stopped};
+pub use journal::{Header, Journal, JournalError, cluster_folder};
+pub use lock::{ExecuteError, Held};
+pub use random::Random;
 
 #[cfg(test)]
 mod tests;

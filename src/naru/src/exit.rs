@@ -128,7 +128,11 @@ impl From<ExecuteError> for Failure {
             ExecuteError::Locked { host, detail } => failure
                 .detail(format!("{host} says: {}", detail.unwrap_or_else(|| "the lock is held".to_owned())))
                 .hint("wait until it has finished; the lock ends with its connection"),
-            ExecuteError::Lock { .. } => failure,
+            ExecuteError::NoMajority { problems, .. } => {
+                let lines = problems.iter().map(|(host, problem)| format!("{host}: {}", problem.primary));
+                failure.detail(lines.collect::<Vec<_>>().join("\n"))
+            }
+            ExecuteError::Interrupted => failure,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use fs_err as fs;
 use naru_inventory::{Host, Inventory};
-use naru_observe::{HostObservation, Observation};
+use naru_observe::{HostObservation, Observation, ObserveOptions};
 use naru_plan::{Plan, desired};
 
 use crate::artifacts::{self, Found};
@@ -75,7 +75,8 @@ impl Session {
         let desire = |host: &Host, facts: &naru_agent::Facts| {
             desired(&self.inventory, host, facts, &self.found.programs).map(|desired| desired.resources())
         };
-        let mut observation = naru_observe::observe(&self.inventory, &self.fleet, &desire, done).await;
+        let mut observation =
+            naru_observe::observe(&self.inventory, &self.fleet, &desire, &ObserveOptions::default(), done).await;
         for host in &self.off {
             observation.hosts.insert(host.clone(), HostObservation::Missing { is_off: true });
         }

@@ -70,6 +70,12 @@ impl AgentError {
         }
     }
 
+    /// Whether the agent failed in this way.
+    #[must_use]
+    pub fn is(&self, kind: FailureKind) -> bool {
+        matches!(self, Self::Failed(failure) if failure.kind == kind)
+    }
+
     /// Whether the connection itself is of no more use.
     #[must_use]
     pub fn breaks_connection(&self) -> bool {

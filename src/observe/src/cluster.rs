@@ -1,13 +1,13 @@
 //! What the API server says, asked through the agent of a control-plane host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use naru_agent::{ApiRequest, ApiResponse, EtcdMember, Request, Response};
+use naru_agent::{ApiRequest, ApiResponse, EtcdMember, EtcdRequest, Request, Response};
 use naru_inventory::{Effect, Taint};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::{AgentError, HostAgent};
+use crate::{AgentError, Document, HostAgent};
 
 /// Which labels and taints of a node come from the inventory, so that they can be taken away again.
 pub const MANAGED_ANNOTATION: &str = "naru.dev/managed";
@@ -118,18 +118,167 @@ fn get(path: &str) -> ApiRequest {
     }
 }
 
-pub(crate) async fn observe_cluster(agent: &dyn HostAgent, host: &str) -> ClusterObservation {
+/// What is asked besides readiness and nodes.
+pub(crate) struct Questions<'a> {
+    /// Nodes whose pods are asked for.
+    pub(crate) pods_of: PodsOf<'a>,
+    pub(crate) has_etcd: bool,
+    pub(crate) manifests: &'a [Json],
+}
+
+pub(crate) enum PodsOf<'a> {
+    All,
+    These(&'a BTreeSet<String>),
+}
+
+/// Pages of a list; what is behind them is left out.
+const PAGES_MAX: usize = 100;
+const NODES_PER_PAGE: usize = 250;
+const PODS_PER_PAGE: usize = 500;
+
+pub(crate) async fn observe_cluster(
+    agent: &dyn HostAgent,
+    host: &str,
+    questions: &Questions<'_>,
+) -> ClusterObservation {
+    let etcd = if questions.has_etcd { etcd_members(agent).await } else { None };
+    let down = |etcd| ClusterObservation { api: ApiState::Down, etcd, ..ClusterObservation::default() };
     let ready = api_call(agent, host, get("/readyz")).await.is_ok_and(|response| response.status == 200);
     if !ready {
-        return ClusterObservation { api: ApiState::Down, ..ClusterObservation::default() };
+        return down(etcd);
     }
-    match api_call(agent, host, get("/api/v1/nodes")).await {
-        Ok(response) if response.status == 200 => {
-            let list: Json = serde_json::from_str(&response.body).unwrap_or_default();
-            let nodes = list["items"].as_array().into_iter().flatten().map(node_from_json);
-            ClusterObservation { api: ApiState::Ready, nodes: Some(nodes.collect()), ..ClusterObservation::default() }
+    let nodes_path = |next: &str| page("/api/v1/nodes?", NODES_PER_PAGE, next);
+    let mut nodes = BTreeMap::new();
+    let mut add = |node: &Json| {
+        let (name, node) = node_from_json(node);
+        nodes.insert(name, node);
+    };
+    if pages(agent, host, &nodes_path, &mut add).await.is_err() {
+        return down(etcd);
+    }
+    for (name, node) in &mut nodes {
+        if match questions.pods_of {
+            PodsOf::All => true,
+            PodsOf::These(names) => names.contains(name),
+        } {
+            node.pods = pods(agent, host, name).await;
         }
-        _ => ClusterObservation { api: ApiState::Down, ..ClusterObservation::default() },
+    }
+    let manifests = manifests(agent, host, questions.manifests).await;
+    ClusterObservation { api: ApiState::Ready, nodes: Some(nodes), etcd, manifests }
+}
+
+async fn etcd_members(agent: &dyn HostAgent) -> Option<Vec<EtcdMember>> {
+    match agent.call(Request::Etcd(EtcdRequest::Members)).await {
+        Ok(Response::EtcdMembers { mut members }) => {
+            members.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+            Some(members)
+        }
+        _ => None,
+    }
+}
+
+fn page(path: &str, limit: usize, next: &str) -> String {
+    let next = if next.is_empty() { String::new() } else { format!("&continue={next}") };
+    format!("{path}limit={limit}{next}")
+}
+
+/// Where the pods of a node are listed, the page after `next`.
+#[must_use]
+pub fn pods_path(node: &str, next: &str) -> String {
+    page(&format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}&"), PODS_PER_PAGE, next)
+}
+
+/// All elements of a list, page by page, so that none of it is ever in memory as a whole.
+async fn pages(
+    agent: &dyn HostAgent,
+    host: &str,
+    path: &(dyn Fn(&str) -> String + Sync),
+    element: &mut (dyn FnMut(&Json) + Send),
+) -> Result<(), String> {
+    let mut next = String::new();
+    for _ in 0..PAGES_MAX {
+        let answer = api_call(agent, host, get(&path(&next))).await.map_err(|error| error.to_string())?;
+        if answer.status != 200 {
+            return Err(format!("the API server answers {}", answer.status));
+        }
+        let list: Json = serde_json::from_str(&answer.body).map_err(|error| error.to_string())?;
+        list["items"].as_array().into_iter().flatten().for_each(&mut *element);
+        next = list["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        if next.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn pods(agent: &dyn HostAgent, host: &str, node: &str) -> Option<Vec<PodOnNode>> {
+    let mut found = Vec::new();
+    let path = |next: &str| pods_path(node, next);
+    let mut add = |pod: &Json| {
+        // What has ended runs nowhere any more.
+        if !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
+            found.push(pod_from_json(pod));
+        }
+    };
+    pages(agent, host, &path, &mut add).await.ok()?;
+    found.sort();
+    Some(found)
+}
+
+async fn manifests(agent: &dyn HostAgent, host: &str, documents: &[Json]) -> Vec<ManifestState> {
+    let mut kinds: BTreeMap<String, Result<Json, String>> = BTreeMap::new();
+    let mut states = Vec::with_capacity(documents.len());
+    for document in documents {
+        let state = match Document::read(document) {
+            Ok(document) => manifest(agent, host, &document, &mut kinds).await,
+            Err(reason) => Err(reason),
+        };
+        states.push(state.unwrap_or_else(|reason| ManifestState::Unknown { reason }));
+    }
+    states
+}
+
+async fn manifest(
+    agent: &dyn HostAgent,
+    host: &str,
+    document: &Document,
+    kinds: &mut BTreeMap<String, Result<Json, String>>,
+) -> Result<ManifestState, String> {
+    let path = document.discovery_path();
+    if !kinds.contains_key(&path) {
+        let known = match api_call(agent, host, get(&path)).await {
+            Ok(answer) if answer.status == 200 => serde_json::from_str(&answer.body).map_err(|error| error.to_string()),
+            Ok(answer) if answer.status == 404 => Ok(Json::Null),
+            Ok(answer) => Err(format!("the API server answers {} to {path}", answer.status)),
+            Err(error) => Err(error.to_string()),
+        };
+        kinds.insert(path.clone(), known);
+    }
+    let known = kinds[&path].as_ref().map_err(Clone::clone)?;
+    let place = document.place(known).ok_or_else(|| format!("the API server knows no kind of {document}"))?;
+    let answer = api_call(agent, host, get(&place.object)).await.map_err(|error| error.to_string())?;
+    match answer.status {
+        404 => Ok(ManifestState::Missing),
+        200 => {
+            let live: Json = serde_json::from_str(&answer.body).map_err(|error| error.to_string())?;
+            let fields = document.differences(&live);
+            Ok(if fields.is_empty() { ManifestState::AsWanted } else { ManifestState::Differs { fields } })
+        }
+        status => Err(format!("the API server answers {status} to {}", place.object)),
+    }
+}
+
+/// A pod as far as a drain is concerned.
+#[must_use]
+pub fn pod_from_json(pod: &Json) -> PodOnNode {
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    let owners = pod["metadata"]["ownerReferences"].as_array();
+    let controller = owners.into_iter().flatten().find(|owner| owner["controller"] == true);
+    PodOnNode {
+        namespace: text(&pod["metadata"]["namespace"]),
+        name: text(&pod["metadata"]["name"]),
+        controller: controller.map(|owner| text(&owner["kind"])).unwrap_or_default(),
     }
 }
 

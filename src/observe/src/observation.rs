@@ -104,10 +104,14 @@ impl Observation {
                         authority: authority.clone(),
                         ..Facts::default()
                     };
+                    reached.clock_skew_seconds = 0;
                 }
                 HostObservation::Unreachable(problem) => (problem.detail, problem.primary) = (None, String::new()),
                 HostObservation::Missing { .. } => {}
             }
+        }
+        for unreachable in still.preflight.iter_mut().flat_map(|preflight| &mut preflight.unreachable) {
+            unreachable.reason.clear();
         }
         let bytes = serde_json::to_vec(&still).expect("an observation is plain data with text keys");
         hex::encode(Sha256::digest(bytes))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use fs_err as fs;
-use naru_execute::{Executor, Journal, Limits, Outcome};
+use naru_execute::{Executor, Header, Journal, Limits, Outcome, Random};
 use naru_observe::{Fleet, HostObservation};
 use naru_plan::{NoteKind, PLAN_FORMAT, Plan};
 use tokio::sync::watch;
@@ -179,16 +179,20 @@ pub(crate) async fn execute(
     screen: &Screen,
     interrupt: watch::Receiver<bool>,
 ) -> Result<Outcome, Failure> {
-    screen.keep(Journal::create(plan.inventory.name())?);
+    let owner = owner();
+    screen.keep(Journal::create(&Header::new(plan.inventory.name(), &owner, &plan.fingerprint))?);
     let executor = Executor {
         fleet,
         programs: &session.found.files,
         sink: screen,
         limits: Limits::default(),
         interrupt,
-        owner: owner(),
+        owner,
+        lock_wait: None,
+        random: Random::from_system(),
     };
-    Ok(executor.execute(plan).await?)
+    let held = executor.lock(&plan.inventory).await?;
+    Ok(executor.execute(&held, plan).await)
 }
 
 /// Who we are, for whoever finds the lock taken.

@@ -80,6 +80,7 @@ impl Face for Live {
                 let mark = self.paint("-", "33");
                 self.print(&format!("  {mark} {}", plain::line(event).unwrap_or_default()));
             }
+            Event::Remark { text } => self.print(text),
             Event::Started { .. } | Event::Finished(_) => {}
         }
     }

@@ -36,6 +36,7 @@ pub(crate) fn line(event: &Event) -> Option<String> {
             Some(format!("{host}: {title}: FAILED: {}", error_lines(error)))
         }
         Event::StepSkipped { host, title, because, .. } => Some(format!("{host}: {title}: not done, {because}")),
+        Event::Remark { text } => Some(text.clone()),
         Event::Started { .. } | Event::StepProgress { .. } | Event::Finished(_) => None,
     }
 }

@@ -1,56 +1,35 @@
-//! Labels and taints of a node as a merge patch. Taints are a list, which a patch replaces as a whole, so the node is
-//! read first and its resource version goes along: if anybody else touched it, the patch is refused and tried again.
+//! Labels, annotations and taints of a node as a merge patch. Taints are a list, which a patch replaces as a whole, so
+//! the node is read first and its resource version goes along: if anybody else touched it, the patch is refused and
+//! tried again.
 
-use naru_agent::{ApiRequest, Failure, FailureKind};
-use naru_observe::{AgentError, HostAgent, MANAGED_ANNOTATION, api_call};
+use naru_observe::MANAGED_ANNOTATION;
 use naru_plan::LabelChange;
 use serde_json::{Map, Value as Json, json};
 
-const API_TIMEOUT_MS: u64 = 10_000;
+use super::Lines;
+use crate::world::{World, get, merge_patch, refused};
+
 /// A node that has just come reports its status often, and each report makes a patch with an older version fail.
 const MAX_CONFLICTS: u32 = 10;
 
-pub(crate) async fn apply(
-    agent: &dyn HostAgent,
-    control_plane: &str,
-    node: &str,
-    change: &LabelChange,
-) -> Result<Vec<String>, AgentError> {
-    let path = format!("/api/v1/nodes/{node}");
-    let request = |method: &str, content_type: &str, body: String| ApiRequest {
-        method: method.to_owned(),
-        path: path.clone(),
-        content_type: content_type.to_owned(),
-        body,
-        timeout_ms: API_TIMEOUT_MS,
-    };
-    let mut conflicts = 0;
-    loop {
-        let found = api_call(agent, control_plane, request("GET", "", String::new())).await?;
-        if found.status != 200 {
-            return Err(refused("read", node, found.status, &found.body));
-        }
-        let present: Json = serde_json::from_str(&found.body).unwrap_or_default();
-        let body = patch(&present, change).to_string();
-        let answer = api_call(agent, control_plane, request("PATCH", "application/merge-patch+json", body)).await?;
-        match answer.status {
-            200 => return Ok(Vec::new()),
-            409 if conflicts < MAX_CONFLICTS => conflicts += 1,
-            status => return Err(refused("label", node, status, &answer.body)),
+impl World<'_> {
+    pub(super) async fn label(&self, control_planes: &[String], node: &str, change: &LabelChange) -> Lines {
+        let path = format!("/api/v1/nodes/{node}");
+        let mut conflicts = 0;
+        loop {
+            let found = self.api(control_planes, get(&path)).await?;
+            if found.status != 200 {
+                return Err(refused(&format!("read node {node}"), &found));
+            }
+            let present: Json = serde_json::from_str(&found.body).unwrap_or_default();
+            let answer = self.api(control_planes, merge_patch(&path, &patch(&present, change))).await?;
+            match answer.status {
+                200 => return Ok(Vec::new()),
+                409 if conflicts < MAX_CONFLICTS => conflicts += 1,
+                _ => return Err(refused(&format!("label node {node}"), &answer)),
+            }
         }
     }
-}
-
-fn refused(verb: &str, node: &str, status: u16, body: &str) -> AgentError {
-    let message =
-        serde_json::from_str::<Json>(body).ok().and_then(|status| status["message"].as_str().map(str::to_owned));
-    let passes = matches!(status, 404 | 409 | 429 | 500..);
-    AgentError::Failed(Failure {
-        kind: if passes { FailureKind::Transient } else { FailureKind::Permanent },
-        message: format!("the API server did not {verb} node {node} (HTTP {status})"),
-        detail: message,
-        hint: None,
-    })
 }
 
 fn patch(node: &Json, change: &LabelChange) -> Json {
@@ -66,7 +45,7 @@ fn patch(node: &Json, change: &LabelChange) -> Json {
     let kept = node["spec"]["taints"].as_array().into_iter().flatten();
     let mut taints: Vec<Json> = kept.filter(|taint| !replaced.contains(&identity(taint))).cloned().collect();
     taints.extend(set);
-    let managed = serde_json::to_string(&change.managed).expect("two lists of text");
+    let managed = serde_json::to_string(&change.managed).expect("lists of text");
     let mut patch = json!({"metadata": {
         "resourceVersion": node["metadata"]["resourceVersion"],
         "labels": labels,
