@@ -84,7 +84,7 @@ impl Session {
     }
 
     pub(crate) fn plan(&self, observation: &Observation) -> Plan {
-        naru_plan::plan(&self.inventory, observation, &self.found.programs)
+        naru_plan::plan(&self.inventory, observation, &self.found.programs, &naru_plan::Options::default())
     }
 
     /// The host of this name.

@@ -15,7 +15,7 @@ pub use desired::{
 };
 pub use labels::LabelChange;
 pub use plan::{Action, Artifact, Finding, FindingCode, Note, NoteKind, PLAN_FORMAT, Plan, Severity, Step};
-pub use planner::plan;
+pub use planner::{Options, plan};
 pub use render::{Colour, render};
 
 #[cfg(test)]

@@ -17,9 +17,19 @@ const API: &str = "api";
 const READY: &str = "ready";
 const LABELS: &str = "labels";
 
+/// What the operator says about this one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Only these hosts are changed; empty: all.
+    pub only: BTreeSet<String>,
+    /// Whether hosts that cannot be reached are left out without the run counting as incomplete.
+    pub skip_unreachable: bool,
+}
+
 /// Everything to do so that the observed world becomes the inventory's.
 #[must_use]
-pub fn plan(inventory: &Inventory, observation: &Observation, programs: &Programs) -> Plan {
+pub fn plan(inventory: &Inventory, observation: &Observation, programs: &Programs, options: &Options) -> Plan {
+    let _ = options;
     let mut planner = Planner { inventory, observation, programs, steps: Vec::new(), notes: Vec::new() };
     planner.run();
     Plan {

@@ -26,7 +26,9 @@ fn programs() -> Programs {
         sha256: letter.repeat(64),
         size_bytes: 12_345_678,
     };
-    Programs { node: artifact("naru-node", "a"), control_plane: artifact("naru-control-plane", "b") }
+    let version =
+        ProgramVersion { node: artifact("naru-node", "a"), control_plane: artifact("naru-control-plane", "b") };
+    Programs::of(naru_inventory::VERSION, version)
 }
 
 fn facts() -> Facts {
@@ -86,7 +88,7 @@ fn world(old: Option<&Inventory>, new: &Inventory) -> Observation {
         };
         let missing_artifacts = if present.is_empty() { vec!["a".repeat(64), "b".repeat(64)] } else { Vec::new() };
         let changes = check(&resources(new, &host.name), &present);
-        let reached = Reached { facts: facts(), changes, missing_artifacts, problem: None };
+        let reached = Reached { facts: facts(), changes, missing_artifacts, ..Reached::default() };
         hosts.insert(host.name.clone(), HostObservation::Reached(Box::new(reached)));
     }
     let nodes = old.map(|old| {
@@ -95,18 +97,19 @@ fn world(old: Option<&Inventory>, new: &Inventory) -> Observation {
             let managed = Managed {
                 labels: labels.keys().cloned().collect(),
                 taints: taints.iter().map(labels::identity).collect(),
+                annotations: Vec::new(),
             };
             (host.name.clone(), NodeObservation { ready: true, labels, taints, managed, ..NodeObservation::default() })
         };
         old.spec.hosts.iter().map(node).collect()
     });
     let api = if nodes.is_some() { ApiState::Ready } else { ApiState::Unknown };
-    Observation { hosts, cluster: ClusterObservation { api, nodes } }
+    Observation { hosts, cluster: ClusterObservation { api, nodes, ..ClusterObservation::default() }, preflight: None }
 }
 
 fn planned(observation: &Observation, inventory: &Inventory) -> Plan {
-    let made = plan(inventory, observation, &programs());
-    assert_eq!(made, plan(inventory, observation, &programs()), "the planner is deterministic");
+    let made = plan(inventory, observation, &programs(), &Options::default());
+    assert_eq!(made, plan(inventory, observation, &programs(), &Options::default()), "the planner is deterministic");
     let text = serde_json::to_string(&made).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), made, "a saved plan is the same plan");
     well_formed(&made);
@@ -218,7 +221,8 @@ fn machines_come_first() {
     let missing = |is_off| HostObservation::Missing { is_off };
     let observation = Observation {
         hosts: [("cp1", false), ("w1", false), ("w2", true)].map(|(name, off)| (name.to_owned(), missing(off))).into(),
-        cluster: ClusterObservation { api: ApiState::Unknown, nodes: None },
+        cluster: ClusterObservation::default(),
+        preflight: None,
     };
     let plan = planned(&observation, &inventory);
     assert_eq!(plan.machines_to_make().count(), 3);

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use naru_agent::Facts;
-use naru_execute::{Event, Executor, Limits, Outcome, ProgramFiles};
+use naru_execute::{Event, ExecuteError, Executor, Limits, Outcome, ProgramFiles, Random};
 use naru_inventory::{Host, Inventory};
-use naru_observe::observe;
-use naru_plan::{Plan, Programs, Step, desired, plan};
+use naru_observe::{ObserveOptions, observe};
+use naru_plan::{Options, Plan, Programs, Step, desired, plan};
 use naru_resources::Disruption;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -20,6 +21,9 @@ use crate::{SimulatedFleet, World};
 pub struct Goal {
     pub inventory: Inventory,
     pub programs: Programs,
+    pub options: Options,
+    /// How long a lock that somebody else holds is waited for.
+    pub lock_wait: Option<Duration>,
 }
 
 /// How a run went.
@@ -93,17 +97,6 @@ pub async fn run(world: &Arc<World>, operator: usize, goal: &Goal) -> Run {
 
 async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run>) {
     let fleet = SimulatedFleet::new(world, operator);
-    let desire = |host: &Host, facts: &Facts| {
-        desired(&goal.inventory, host, facts, &goal.programs).map(|desired| desired.resources())
-    };
-    let observation = observe(&goal.inventory, &fleet, &desire, &|_, _| {}).await;
-    let planned = plan(&goal.inventory, &observation, &goal.programs);
-    seen.lock().plan = Some(planned.clone());
-    let hosts: BTreeSet<String> = planned.steps.iter().map(|step| step.host.clone()).collect();
-    world.announce(operator, hosts, announced(&planned.steps));
-    if planned.is_empty() || planned.is_refused() {
-        return;
-    }
     let sink = |event: &Event| {
         world.with(|state| state.note(|| shown(event)));
         seen.lock().events.push(event.clone());
@@ -116,12 +109,37 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
         sink: &sink,
         limits: Limits::default(),
         interrupt: interrupted,
-        owner: format!("operator-{operator}"),
+        owner: world.owner(operator),
+        lock_wait: goal.lock_wait,
+        random: Random::seeded(operator as u64),
     };
-    match executor.execute(&planned).await {
-        Ok(outcome) => seen.lock().outcome = Some(outcome),
-        Err(error) => seen.lock().refusal = Some(error.to_string()),
+    let held = match executor.lock(&goal.inventory).await {
+        Ok(held) => held,
+        Err(error) => {
+            let text = match &error {
+                ExecuteError::Locked { host, detail } => format!("{error}: {host}: {}", detail.as_deref().unwrap_or("")),
+                _ => error.to_string(),
+            };
+            seen.lock().refusal = Some(text);
+            return;
+        }
+    };
+    let desire = |host: &Host, facts: &Facts| {
+        desired(&goal.inventory, host, facts, &goal.programs).map(|desired| desired.resources())
+    };
+    let clock = world.clone();
+    let options =
+        ObserveOptions { clock: Arc::new(move || clock.with(|state| state.unix_ms())), ..ObserveOptions::default() };
+    let observation = observe(&goal.inventory, &fleet, &desire, &options, &|_, _| {}).await;
+    let planned = plan(&goal.inventory, &observation, &goal.programs, &goal.options);
+    seen.lock().plan = Some(planned.clone());
+    let hosts: BTreeSet<String> = planned.steps.iter().map(|step| step.host.clone()).collect();
+    world.announce(operator, hosts, announced(&planned.steps));
+    if planned.is_empty() || planned.is_refused() {
+        return;
     }
+    let outcome = executor.execute(&held, &planned).await;
+    seen.lock().outcome = Some(outcome);
 }
 
 /// Units that a plan says it will start, restart or stop.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use naru_inventory::Inventory;
-use naru_plan::{Artifact, ProgramVersion, Programs};
+use naru_plan::{Artifact, Options, ProgramVersion, Programs};
 use sha2::{Digest, Sha256};
 
 use crate::operator::{Goal, known_programs, run};
@@ -43,7 +43,7 @@ fn inventory(body: &str) -> Inventory {
 fn goal(body: &str) -> Goal {
     let inventory = inventory(body);
     let programs = programs(&[inventory.spec.version.as_str()]);
-    Goal { inventory, programs }
+    Goal { inventory, programs, options: Options::default(), lock_wait: None }
 }
 
 const THREE: &str = "  hosts:\n    - {name: cp1, role: control-plane, address: 10.0.0.11}\n    \

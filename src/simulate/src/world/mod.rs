@@ -46,6 +46,9 @@ pub struct State {
     pub secrets: BTreeMap<String, String>,
     /// Milliseconds since the beginning.
     pub now_ms: u64,
+    /// When each host's report was last brought up to date, and after which change.
+    pub(crate) settled: Option<(u64, u64)>,
+    pub(crate) configs: BTreeMap<String, (Arc<str>, Arc<serde_json::Value>)>,
     pub(crate) boots_at: BTreeMap<String, u64>,
     pub(crate) isolated_until: BTreeMap<String, u64>,
     pub(crate) slow_disks: BTreeMap<String, u64>,
@@ -206,6 +209,13 @@ impl World {
             state.operators.push(Operator { name: name.to_owned(), faults, ..Operator::default() });
             state.operators.len() - 1
         })
+    }
+
+    /// What an operator calls itself: the same name in every run would be the same owner.
+    #[must_use]
+    pub fn owner(&self, operator: usize) -> String {
+        let state = self.state.lock();
+        format!("{}-{operator}-{}", state.operators[operator].name, state.next_session)
     }
 
     #[must_use]

@@ -1,5 +1,7 @@
 //! What happens by itself as time goes on: hosts come up, control planes begin to serve, nodes register and report.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
 use super::State;
@@ -27,6 +29,9 @@ const SILENCE_MS: i64 = 40_000;
 
 impl State {
     pub(crate) fn settle(&mut self) {
+        if self.settled.replace((self.now_ms, self.changes)) == Some((self.now_ms, self.changes)) {
+            return;
+        }
         let unix_ms = self.unix_ms();
         for machine in self.machines.values_mut() {
             machine.clock_unix_ms = unix_ms + machine.skew_ms;
@@ -86,16 +91,16 @@ impl State {
 
     /// What a node program does: registers its node, and reports how it is.
     fn report(&mut self, host: &str) {
-        let machine = &self.machines[host];
-        if !machine.runs(NODE_UNIT) {
+        if !self.machines[host].runs(NODE_UNIT) {
             return;
         }
+        let config = self.node_config(host);
+        let machine = &self.machines[host];
         let unit = &machine.units[NODE_UNIT];
         let age_ms = machine.clock_unix_ms - unit.started_unix_ms;
         if age_ms < NODE_REGISTERS_MS {
             return;
         }
-        let config: Json = serde_saphyr::from_str(&machine.text(NODE_CONFIG)).unwrap_or_default();
         let Some(number) = self.api_for(machine, &config) else { return };
         let runs_pods = machine.runs("containerd.service");
         let ready = match (age_ms >= NODE_READY_MS, runs_pods) {
@@ -117,6 +122,21 @@ impl State {
         };
         let Some(cluster) = self.clusters.get_mut(&number) else { return };
         register(cluster, &registration, ready, heartbeat_ms);
+    }
+
+    /// The node's configuration; read again only when it is another text.
+    fn node_config(&mut self, host: &str) -> Arc<Json> {
+        let Some(Body::Text(text)) = self.machines[host].files.get(NODE_CONFIG).map(|file| &file.body) else {
+            return Arc::default();
+        };
+        match self.configs.get(host) {
+            Some((known, config)) if Arc::ptr_eq(known, text) => config.clone(),
+            _ => {
+                let config: Arc<Json> = Arc::new(serde_saphyr::from_str(text).unwrap_or_default());
+                self.configs.insert(host.to_owned(), (text.clone(), config.clone()));
+                config
+            }
+        }
     }
 
     /// A cluster whose API this node reaches and is believed by.
