@@ -9,6 +9,7 @@ mod frame;
 mod lock;
 mod message;
 mod server;
+mod session;
 mod stdio;
 
 pub use client::{Client, ClientError};
@@ -19,7 +20,7 @@ pub use message::{
     LinkName, ListeningPort, MissingArtifact, NetworkLink, Request, Response, Route, Target, UnitState,
 };
 pub use naru_resources::{Entry, Host, Stop};
-pub use server::serve;
+pub use server::{Answerer, Upload, UploadFrames, serve, serve_answers};
 pub use stdio::{serve_stdio, serve_stdio_on};
 
 /// Protocol and build, as `Facts` report them.

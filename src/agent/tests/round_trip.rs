@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use naru_agent::{ApiRequest, Client, ClientError, FailureKind, Host, Request, Response, Stop, gather_facts, serve};
+use naru_agent::{
+    ApiRequest, Client, ClientError, FailureKind, Host, MissingArtifact, Request, Response, Stop, gather_facts, serve,
+};
 use naru_resources::{Content, Resource};
 use sha2::{Digest, Sha256};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
@@ -29,17 +31,18 @@ fn host(folder: &tempfile::TempDir) -> Host {
 
 fn file(text: &str) -> Request {
     let content = Content { text: text.to_owned(), sensitive: false };
-    Request::Apply { resources: vec![Resource::File { path: "/etc/a".to_owned(), mode: 0o644, content }] }
+    let resources = vec![Resource::File { path: "/etc/a".to_owned(), mode: 0o644, content }];
+    Request::Apply { resources, revert_after_seconds: None }
 }
 
 #[tokio::test]
 async fn apply_then_nothing_and_the_server_ends_with_the_stream() {
     let folder = tempfile::tempdir().unwrap();
     let (mut client, server) = start(host(&folder));
-    let Response::Changes { changes } = client.call(&file("x\n"), DEADLINE).await.unwrap() else { panic!() };
+    let Response::Changes { changes, .. } = client.call(&file("x\n"), DEADLINE).await.unwrap() else { panic!() };
     assert_eq!(changes[0].summary, "create /etc/a");
     let again = client.call(&file("x\n"), DEADLINE).await.unwrap();
-    assert_eq!(again, Response::Changes { changes: Vec::new() });
+    assert_eq!(again, Response::Changes { changes: Vec::new(), confirmation: None });
     drop(client);
     tokio::time::timeout(DEADLINE, server).await.unwrap().unwrap();
 }
@@ -51,18 +54,19 @@ async fn an_upload_arrives_and_a_damaged_one_leaves_the_stream_in_order() {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
     let sha256 = hex::encode(Sha256::digest(&bytes));
     let ask = Request::MissingArtifacts { sha256: vec![sha256.clone()] };
-    let missing = Response::MissingArtifacts { sha256: vec![sha256.clone()] };
+    let missing = MissingArtifact { sha256: sha256.clone(), have_bytes: 0 };
+    let missing = Response::MissingArtifacts { missing: vec![missing] };
     assert_eq!(client.call(&ask, DEADLINE).await.unwrap(), missing);
     let wrong = "0".repeat(64);
     let size = bytes.len() as u64;
-    let response = client.upload(&wrong, size, bytes.as_slice(), &|_| {}, DEADLINE).await.unwrap();
+    let response = client.upload(&wrong, size, 0, bytes.as_slice(), &|_| {}, DEADLINE).await.unwrap();
     assert!(matches!(response, Response::Failed(_)), "{response:?}");
     assert_eq!(client.call(&ask, DEADLINE).await.unwrap(), missing, "still in step");
     let last = std::sync::atomic::AtomicU64::new(0);
     let sent = |count| last.store(count, std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(client.upload(&sha256, size, bytes.as_slice(), &sent, DEADLINE).await.unwrap(), Response::Done);
+    assert_eq!(client.upload(&sha256, size, 0, bytes.as_slice(), &sent, DEADLINE).await.unwrap(), Response::Done);
     assert_eq!(last.into_inner(), size);
-    assert_eq!(client.call(&ask, DEADLINE).await.unwrap(), Response::MissingArtifacts { sha256: Vec::new() });
+    assert_eq!(client.call(&ask, DEADLINE).await.unwrap(), Response::MissingArtifacts { missing: Vec::new() });
 }
 
 #[tokio::test]
@@ -71,13 +75,13 @@ async fn the_lock_ends_with_the_connection_that_holds_it() {
     let lock = |owner: &str| Request::Lock { owner: owner.to_owned() };
     let (mut first, server) = start(host(&folder));
     let (mut second, _server) = start(host(&folder));
-    assert_eq!(first.call(&lock("ann"), DEADLINE).await.unwrap(), Response::Done);
+    assert_eq!(first.call(&lock("ann"), DEADLINE).await.unwrap(), Response::Locked { fence: 0 });
     let Response::Failed(refused) = second.call(&lock("bob"), DEADLINE).await.unwrap() else { panic!() };
     assert_eq!(refused.kind, FailureKind::Locked);
     assert!(refused.message.contains("ann"));
     drop(first);
     server.await.unwrap();
-    assert_eq!(second.call(&lock("bob"), DEADLINE).await.unwrap(), Response::Done);
+    assert_eq!(second.call(&lock("bob"), DEADLINE).await.unwrap(), Response::Locked { fence: 0 });
 }
 
 #[tokio::test]
