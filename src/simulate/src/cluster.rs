@@ -9,7 +9,6 @@ use serde_json::{Value as Json, json};
 use crate::kubernetes::{self, Workload};
 
 pub(crate) const NODES: &str = "/api/v1/nodes";
-pub(crate) const PODS: &str = "/api/v1/pods";
 /// A pod is ready so long after it was bound.
 const POD_START_MS: i64 = 2_000;
 

@@ -300,6 +300,12 @@ impl SimulatedAgent {
         let mut link = self.link(1).lock().await;
         let end = self.ready(&mut link, true).await?;
         let size_bytes = self.world.with(|state| state.sizes.get(sha256).copied().unwrap_or_default());
+        let begun =
+            self.world.with(|state| state.begin_upload(end.session, sha256, size_bytes, offset_bytes));
+        if let Err(failure) = begun {
+            link.end = Some(end);
+            return Err(AgentError::Failed(failure));
+        }
         let mut offset = offset_bytes;
         while offset < size_bytes {
             match self.pass(Point::Send).await {
@@ -322,7 +328,7 @@ impl SimulatedAgent {
                 return Err(self.broken("no sign of life"));
             }
             let bytes = CHUNK_BYTES.min(size_bytes - offset);
-            let received = self.world.with(|state| state.receive(end.session, sha256, offset, bytes));
+            let received = self.world.with(|state| state.receive(end.session, sha256, bytes));
             if let Err(failure) = received {
                 link.end = Some(end);
                 return Err(AgentError::Failed(failure));

@@ -17,7 +17,7 @@ const SYSCTL_FILE: &str = "/etc/sysctl.d/90-naru.conf";
 #[derive(Debug, Default)]
 pub struct Pending {
     paths: BTreeSet<String>,
-    packages: bool,
+    removed: BTreeSet<String>,
 }
 
 impl Pending {
@@ -35,9 +35,16 @@ impl Pending {
             Resource::KeyPair { private_path, public_path } => {
                 self.paths.extend([private_path.clone(), public_path.clone()]);
             }
-            Resource::Packages { .. } => self.packages = true,
+            Resource::Absent { path } => {
+                self.paths.insert(path.clone());
+                self.removed.insert(path.clone());
+            }
             _ => {}
         }
+    }
+
+    pub(crate) fn removed(&self, path: &str) -> bool {
+        self.removed.contains(path)
     }
 
     pub(crate) fn changed<'a>(&'a self, path: &str) -> Option<&'a str> {
@@ -115,7 +122,7 @@ impl Machine {
                 let there = self.images.contains_key(&normalized_reference(reference));
                 Ok((!there).then(|| change(format!("import pause image {reference}"))))
             }
-            Resource::Absent { path } => Ok(self.check_absent(path)),
+            Resource::Absent { path } => Ok(self.check_absent(path, pending)),
             Resource::Authority(authority) => self.check_authority(authority),
             Resource::Certificate(certificate) => {
                 if let Some(reason) = self.certificate_reason(certificate) {

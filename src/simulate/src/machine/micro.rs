@@ -6,12 +6,13 @@ use naru_agent::{Entry, Failure, FailureKind};
 use naru_resources::{Authority, Resource, normalized_reference};
 
 use super::certificates::refused;
-use super::files::{FOLDER_MODE, normalized, sha256, sysctl_values, without_swap};
+use super::files::{normalized, sha256, sysctl_values, without_swap};
 use super::unit::{FOLDER, OF_PACKAGES, Wanted};
 use super::{Body, Machine, Signer, UnitModel};
 
 const SYSCTL_FILE: &str = "/etc/sysctl.d/90-naru.conf";
 const SYSCTL_HEADER: &str = "# Kept by naru; changes here are overwritten.\n";
+const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 const MODULES_FILE: &str = "/etc/modules-load.d/naru.conf";
 const FILE_BYTES: u64 = 4 << 10;
 const PACKAGE_BYTES: u64 = 60 << 20;
@@ -23,6 +24,9 @@ pub enum Micro {
     Put { path: String, body: Body, mode: u32 },
     MakeFolder { path: String, mode: u32 },
     Chmod { path: String, mode: u32 },
+    /// Keeps a file of the host's before ours takes its place.
+    Keep { path: String },
+    Restore { path: String },
     Remove { path: String },
     Install { package: String },
     SetParameter { key: String, value: String },
@@ -72,7 +76,11 @@ impl Machine {
             }
             Resource::File { path, mode, content } => match self.files.get(path).map(|file| &file.body) {
                 Some(Body::Text(same)) if **same == *content.text => vec![chmod(path, *mode)],
-                _ => vec![put(path, Body::text(&content.text), *mode)],
+                present => {
+                    let is_theirs = matches!(present, Some(Body::Text(_))) && !self.manifest.contains_key(path);
+                    let keep = is_theirs.then(|| Micro::Keep { path: path.clone() });
+                    keep.into_iter().chain([put(path, Body::text(&content.text), *mode)]).collect()
+                }
             },
             Resource::Binary { path, sha256 } => {
                 if !self.artifacts.contains_key(sha256) {
@@ -184,6 +192,16 @@ impl Machine {
                     (file.mode, file.changed_unix_ms) = (*mode, now);
                 }
             }
+            Micro::Keep { path } => {
+                if let Some(file) = self.files.get(path) {
+                    self.originals.entry(path.clone()).or_insert((file.body.clone(), file.mode));
+                }
+            }
+            Micro::Restore { path } => {
+                if let Some((body, mode)) = self.originals.remove(path) {
+                    self.put(path, body, mode);
+                }
+            }
             Micro::Remove { path } => self.remove(path),
             Micro::Install { package } => {
                 self.take_space(PACKAGE_BYTES)?;
@@ -226,6 +244,9 @@ impl Machine {
 
     fn install(&mut self, package: &str) {
         self.packages.insert(package.to_owned());
+        if package == "containerd" && !self.files.contains_key(CONTAINERD_CONFIG) {
+            self.put(CONTAINERD_CONFIG, Body::text("# the distribution's\n"), 0o644);
+        }
         if let Some((_, unit)) = OF_PACKAGES.iter().find(|(name, _)| *name == package) {
             let unit_model = self.unit_mut(unit);
             (unit_model.is_loaded, unit_model.enabled) = (true, true);
@@ -258,57 +279,60 @@ impl Machine {
 
     /// Notes what lies here because of a resource.
     pub fn record(&mut self, resource: &Resource) {
-        let mut note = |path: &str, kind: &str, sha256: &str| {
-            let entry = Entry { kind: kind.to_owned(), sha256: sha256.to_owned() };
-            self.manifest.insert(path.to_owned(), entry);
-        };
         match resource {
-            Resource::Directory { path, .. } => note(path, "directory", ""),
-            Resource::File { path, content, .. } => note(path, "file", &sha256(content.text.as_bytes())),
-            Resource::Binary { path, sha256 } => note(path, "binary", sha256),
-            Resource::Packages { names } => names.iter().for_each(|name| note(name, "package", "")),
+            Resource::Directory { path, mode } => self.note_file(path, "directory", "", *mode),
+            Resource::File { path, mode, content } => {
+                self.note_file(path, "file", &sha256(content.text.as_bytes()), *mode);
+            }
+            Resource::Binary { path, sha256 } => self.note(path, "binary", sha256),
+            Resource::Packages { names } => names.iter().for_each(|name| self.note(name, "package", "")),
             Resource::Unit { name, content: Some(content), .. } => {
-                note(&format!("{FOLDER}/{name}"), "unit", &sha256(content.text.as_bytes()));
+                let mode = if content.sensitive { 0o600 } else { 0o644 };
+                self.note_file(&format!("{FOLDER}/{name}"), "unit", &sha256(content.text.as_bytes()), mode);
             }
             Resource::Unit { .. } | Resource::Swap { .. } => {}
             Resource::Sysctl { .. } => {
                 let hash = self.files.get(SYSCTL_FILE).map(|file| file.body.sha256()).unwrap_or_default();
-                note(SYSCTL_FILE, "sysctl", &hash);
+                self.note_file(SYSCTL_FILE, "sysctl", &hash, 0o644);
             }
             Resource::KernelModule { .. } => {
-                if let Some(file) = self.files.get(MODULES_FILE) {
-                    note(MODULES_FILE, "kernelModule", &file.body.sha256());
+                if let Some(hash) = self.files.get(MODULES_FILE).map(|file| file.body.sha256()) {
+                    self.note(MODULES_FILE, "kernelModule", &hash);
                 }
             }
-            Resource::Image { reference, sha256 } => note(&normalized_reference(reference), "image", sha256),
-            Resource::PauseImage { reference } => note(reference, "image", ""),
+            Resource::Image { reference, sha256 } => self.note(&normalized_reference(reference), "image", sha256),
+            Resource::PauseImage { reference } => self.note(reference, "image", ""),
             Resource::Absent { path } => {
                 self.manifest.remove(path);
+                self.modes.remove(path);
             }
             Resource::Authority(authority) => {
-                note(&authority.certificate_path, "authority", "");
-                note(&authority.key_path, "authority", "");
+                self.note(&authority.certificate_path, "authority", "");
+                self.note(&authority.key_path, "authority", "");
             }
             Resource::Certificate(certificate) => self.record_certificate(certificate),
             Resource::KeyPair { private_path, public_path } => {
-                note(private_path, "keyPair", "");
-                note(public_path, "keyPair", "");
+                self.note(private_path, "keyPair", "");
+                self.note(public_path, "keyPair", "");
             }
         }
+    }
+
+    pub(crate) fn note(&mut self, path: &str, kind: &str, sha256: &str) {
+        self.manifest.insert(path.to_owned(), Entry { kind: kind.to_owned(), sha256: sha256.to_owned() });
+    }
+
+    fn note_file(&mut self, path: &str, kind: &str, sha256: &str, mode: u32) {
+        self.note(path, kind, sha256);
+        self.modes.insert(path.to_owned(), mode);
     }
 
     /// Notes the files of a certificate.
     pub fn record_certificate(&mut self, certificate: &naru_resources::Certificate) {
-        let entry = || Entry { kind: "certificate".to_owned(), sha256: String::new() };
-        for path in [&certificate.certificate_path, &certificate.key_path] {
-            self.manifest.insert(path.clone(), entry());
+        self.note_file(&certificate.certificate_path, "certificate", "", 0o644);
+        self.note_file(&certificate.key_path, "certificate", "", 0o600);
+        if !self.manifest.contains_key(&certificate.authority_path) {
+            self.note_file(&certificate.authority_path, "certificate", "", 0o644);
         }
-        self.manifest.entry(certificate.authority_path.clone()).or_insert_with(entry);
-    }
-
-    /// A folder that others put files into has the usual mode.
-    #[must_use]
-    pub fn folder_mode() -> u32 {
-        FOLDER_MODE
     }
 }

@@ -49,6 +49,10 @@ pub struct Machine {
     /// Artifacts on their way.
     pub partial: BTreeMap<String, Partial>,
     pub manifest: BTreeMap<String, Entry>,
+    /// Permission bits as they were left, of the manifest's files and folders.
+    pub modes: BTreeMap<String, u32>,
+    /// Files of the host's that ours stand in place of.
+    pub originals: BTreeMap<String, (Body, u32)>,
     /// The highest fence that was said here.
     pub fence: u64,
     /// The host's clock, set by the world before anything asks.
@@ -66,8 +70,6 @@ pub struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partial {
     pub have_bytes: u64,
-    /// Whether all of them are the right ones.
-    pub is_sound: bool,
 }
 
 impl Machine {
@@ -91,6 +93,8 @@ impl Machine {
             artifacts: BTreeMap::new(),
             partial: BTreeMap::new(),
             manifest: BTreeMap::new(),
+            modes: BTreeMap::new(),
+            originals: BTreeMap::new(),
             fence: 0,
             clock_unix_ms: BEGIN_UNIX_MS,
             skew_ms: 0,

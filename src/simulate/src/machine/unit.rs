@@ -10,6 +10,7 @@ use super::{Body, Machine, Micro};
 
 pub(crate) const FOLDER: &str = "/etc/systemd/system";
 const MODE: u32 = 0o644;
+const SENSITIVE_MODE: u32 = 0o600;
 /// Units that a package brings; they are enabled and started when it is installed.
 pub(crate) const OF_PACKAGES: &[(&str, &str)] = &[("containerd", "containerd.service")];
 
@@ -44,6 +45,8 @@ struct Steps {
     write: Option<&'static str>,
     diff: Option<String>,
     unmask: bool,
+    /// The init has not read the unit's files as they are now.
+    reload: bool,
     enable: Option<bool>,
     run: Option<Run>,
 }
@@ -80,14 +83,14 @@ impl Machine {
     fn unit_steps(&self, wanted: Wanted<'_>, pending: &Pending) -> Steps {
         let unknown = UnitModel::default();
         let unit = self.units.get(wanted.name).unwrap_or(&unknown);
-        let mut steps = Steps { unmask: unit.masked, ..Steps::default() };
+        let mut steps = Steps { unmask: unit.masked, reload: unit.needs_reload, ..Steps::default() };
         if let Some(content) = wanted.content {
             let path = wanted.path();
             let file = self.files.get(&path);
             let same = file.is_some_and(|file| matches!(&file.body, Body::Text(text) if **text == *content.text));
             steps.write = match file {
                 None => Some("create"),
-                Some(file) if !same || file.mode != MODE => Some("update"),
+                Some(file) if !same || file.mode != mode(content) => Some("update"),
                 Some(_) => None,
             };
             if steps.write.is_some() && !content.sensitive {
@@ -103,7 +106,8 @@ impl Machine {
         if !unit.is_active {
             return Some(Run::Start);
         }
-        if rewritten || unit.needs_reload {
+        let has_ours = wanted.content.is_some() || self.is_folder(&format!("{FOLDER}/{}.d", wanted.name));
+        if rewritten || (unit.needs_reload && has_ours) {
             return Some(Run::Restart(wanted.name.to_owned()));
         }
         let watched = wanted.watched();
@@ -116,7 +120,8 @@ impl Machine {
 
     pub(crate) fn check_unit(&self, wanted: Wanted<'_>, pending: &Pending) -> Option<Change> {
         let steps = self.unit_steps(wanted, pending);
-        if steps.write.is_none() && !steps.unmask && steps.enable.is_none() && steps.run.is_none() {
+        let files = steps.write.is_some() || steps.unmask || steps.reload;
+        if !files && steps.enable.is_none() && steps.run.is_none() {
             return None;
         }
         let disruption = steps.run.as_ref().map(|run| match run {
@@ -131,7 +136,7 @@ impl Machine {
         let name = wanted.name.to_owned();
         let mut micros = Vec::new();
         if let Some(content) = wanted.content.filter(|_| steps.write.is_some()) {
-            micros.push(Micro::Put { path: wanted.path(), body: Body::text(&content.text), mode: MODE });
+            micros.push(Micro::Put { path: wanted.path(), body: Body::text(&content.text), mode: mode(content) });
         }
         if steps.unmask {
             micros.push(Micro::Unmask(name.clone()));
@@ -193,6 +198,10 @@ impl Machine {
     }
 }
 
+fn mode(content: &Content) -> u32 {
+    if content.sensitive { SENSITIVE_MODE } else { MODE }
+}
+
 fn summary(wanted: Wanted<'_>, steps: &Steps) -> String {
     let mut verbs: Vec<&str> = steps.write.into_iter().collect();
     if steps.unmask {
@@ -213,6 +222,9 @@ fn summary(wanted: Wanted<'_>, steps: &Steps) -> String {
             }
         }
         None => {}
+    }
+    if steps.reload && steps.run.is_none() {
+        verbs.push("reread");
     }
     let words = match verbs.split_last() {
         Some((last, [])) => (*last).to_owned(),

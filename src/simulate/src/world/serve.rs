@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use naru_agent::{ApiRequest, Facts, Failure, FailureKind, MissingArtifact, Request, Response, Target};
+use naru_agent::{ApiRequest, Failure, FailureKind, MissingArtifact, Request, Response, Target};
 use naru_resources::{Certificate, Change, Resource};
 use tokio::time::sleep;
 
@@ -107,6 +107,7 @@ impl Agent<'_> {
             }
             Request::Diagnose => Ok(Response::Diagnosis { links: Vec::new() }),
             Request::Reset => self.reset().await,
+            _ => Err(refused("this agent does not know the request")),
         }
     }
 
@@ -379,9 +380,4 @@ fn shown(micro: &Micro) -> String {
         }
         other => format!("{other:?}"),
     }
-}
-
-/// The facts of a host, for those who need them outside of a session.
-pub(crate) fn facts(state: &State, host: &str) -> Facts {
-    state.machines.get(host).map(Machine::facts).unwrap_or_default()
 }

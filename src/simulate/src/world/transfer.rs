@@ -19,42 +19,65 @@ fn transient(message: &str) -> Failure {
 }
 
 impl State {
-    /// A piece of an upload has arrived.
-    pub(crate) fn receive(&mut self, session: u64, sha256: &str, offset: u64, bytes: u64) -> Result<(), Failure> {
+    /// An upload begins at this offset; what lies beyond it is written anew.
+    pub(crate) fn begin_upload(&mut self, session: u64, sha256: &str, size: u64, offset: u64) -> Result<(), Failure> {
         self.may_change(session)?;
         self.check_change(session, "an artifact");
         let host = self.sessions[&session].host.clone();
         let machine = self.machines.get_mut(&host).ok_or_else(|| refused("no such host"))?;
-        machine.take_space(bytes)?;
-        let partial = machine.partial.entry(sha256.to_owned()).or_insert(Partial { have_bytes: 0, is_sound: true });
-        if offset == 0 {
-            *partial = Partial { have_bytes: 0, is_sound: true };
+        let partial = machine.partial.entry(sha256.to_owned()).or_insert(Partial { have_bytes: 0 });
+        if partial.have_bytes < offset || offset > size {
+            let there = partial.have_bytes;
+            return Err(transient(&format!("the host has {there} bytes of the artifact, not {offset}")));
         }
-        // A hole, or bytes twice: the whole will not have its hash.
-        partial.is_sound &= offset == partial.have_bytes;
-        partial.have_bytes += bytes;
+        partial.have_bytes = offset;
+        if machine.disk_free_bytes < size - offset {
+            return Err(no_space());
+        }
         Ok(())
     }
 
-    /// All pieces have arrived: the hash is looked at.
+    /// A piece of an upload has arrived.
+    pub(crate) fn receive(&mut self, session: u64, sha256: &str, bytes: u64) -> Result<(), Failure> {
+        let host = self.sessions[&session].host.clone();
+        self.changes += 1;
+        let machine = self.machines.get_mut(&host).ok_or_else(|| refused("no such host"))?;
+        if machine.take_space(bytes).is_err() {
+            machine.partial.remove(sha256);
+            return Err(no_space());
+        }
+        if let Some(partial) = machine.partial.get_mut(sha256) {
+            partial.have_bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// All pieces have arrived: size and hash are looked at.
     pub(crate) fn finish_upload(&mut self, session: u64, sha256: &str, size_bytes: u64) -> Result<(), Failure> {
         let host = self.sessions[&session].host.clone();
         let is_known = self.sizes.get(sha256) == Some(&size_bytes);
         let machine = self.machines.get_mut(&host).ok_or_else(|| refused("no such host"))?;
-        let partial = machine.partial.remove(sha256).unwrap_or(Partial { have_bytes: 0, is_sound: true });
-        if !partial.is_sound || partial.have_bytes != size_bytes || !is_known {
-            return Err(refused("the artifact arrived damaged"));
+        let have_bytes = machine.partial.get(sha256).map_or(0, |partial| partial.have_bytes);
+        if have_bytes != size_bytes {
+            return Err(transient(&format!("{have_bytes} of {size_bytes} bytes of the artifact arrived")));
+        }
+        machine.partial.remove(sha256);
+        if !is_known {
+            return Err(transient("the artifact arrived damaged"));
         }
         machine.keep_artifact(sha256, size_bytes);
         Ok(())
     }
 }
 
+fn no_space() -> Failure {
+    Failure { kind: FailureKind::NoSpace, ..refused("No space left on device") }
+}
+
 impl Machine {
     pub(crate) fn keep_artifact(&mut self, sha256: &str, size_bytes: u64) {
         self.artifacts.insert(sha256.to_owned(), size_bytes);
-        let entry = naru_agent::Entry { kind: "artifact".to_owned(), sha256: sha256.to_owned() };
-        self.manifest.insert(format!("/var/lib/naru/artifacts/{sha256}"), entry);
+        self.note(&format!("/var/lib/naru/artifacts/{sha256}"), "artifact", sha256);
     }
 }
 
