@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// One fault of a run: at the n-th point of an operator, counted from zero.
+/// One fault of a run: at the n-th point of an operator, counted from zero. Points are where something can go wrong:
+/// a connection is opened, a request leaves, a host is about to make a small change, an answer arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub at_point: u64,
@@ -47,16 +48,4 @@ impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:?} at point {}", self.kind, self.at_point)
     }
-}
-
-/// Where a run can be hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Point {
-    Connect,
-    /// A request is about to leave the operator.
-    Send,
-    /// A host is about to change something.
-    Change,
-    /// An answer is about to arrive.
-    Answer,
 }

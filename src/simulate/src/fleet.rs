@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
-use crate::fault::{FaultKind, Point};
+use crate::fault::FaultKind;
 use crate::world::{CHUNK_BYTES, Passage, World, chunk_time, serve, wished};
 
 /// One way, between an operator and a host.
@@ -142,11 +142,11 @@ impl SimulatedAgent {
     }
 
     /// Passes a point; an operator that has been stopped goes no further.
-    async fn pass(&self, point: Point) -> Option<FaultKind> {
+    async fn pass(&self) -> Option<FaultKind> {
         if self.world.is_stopped(self.operator) {
             std::future::pending::<()>().await;
         }
-        match self.world.pass(self.operator, point, &self.host) {
+        match self.world.pass(self.operator, &self.host) {
             Passage::Free => None,
             Passage::Hit(FaultKind::Kill | FaultKind::KillUnnoticed { .. } | FaultKind::Freeze) => {
                 std::future::pending().await
@@ -162,7 +162,7 @@ impl SimulatedAgent {
             detail: None,
             hint: Some("is it switched on?".to_owned()),
         };
-        let hit = self.pass(Point::Connect).await;
+        let hit = self.pass().await;
         if matches!(hit, Some(FaultKind::DropRequest | FaultKind::DropAnswer | FaultKind::Fail { .. })) {
             return Err(unreachable("the connection was reset".to_owned()));
         }
@@ -212,7 +212,7 @@ impl SimulatedAgent {
     /// One request over a session, and all that can happen to it.
     async fn exchange(&self, end: &End, request: Request) -> Result<Response, AgentError> {
         let mut is_swallowed = false;
-        match self.pass(Point::Send).await {
+        match self.pass().await {
             Some(FaultKind::DropRequest) => return Err(self.broken("connection reset by peer")),
             Some(FaultKind::Fail { is_transient }) => return Ok(Response::Failed(wished(is_transient))),
             Some(FaultKind::SwallowAnswer) => is_swallowed = true,
@@ -244,7 +244,7 @@ impl SimulatedAgent {
             return Err(self.broken("the agent ended the connection"));
         };
         sleep(LATENCY).await;
-        match self.pass(Point::Answer).await {
+        match self.pass().await {
             Some(FaultKind::DropAnswer | FaultKind::DropRequest) => {
                 return Err(self.broken("connection reset by peer"));
             }
@@ -308,7 +308,7 @@ impl SimulatedAgent {
         }
         let mut offset = offset_bytes;
         while offset < size_bytes {
-            match self.pass(Point::Send).await {
+            match self.pass().await {
                 Some(FaultKind::Fail { is_transient }) => {
                     link.end = Some(end);
                     return Err(AgentError::Failed(wished(is_transient)));
@@ -337,7 +337,7 @@ impl SimulatedAgent {
             sent(offset);
         }
         let finished = self.world.with(|state| state.finish_upload(end.session, sha256, size_bytes));
-        if matches!(self.pass(Point::Answer).await, Some(FaultKind::DropAnswer | FaultKind::DropRequest)) {
+        if matches!(self.pass().await, Some(FaultKind::DropAnswer | FaultKind::DropRequest)) {
             return Err(self.broken("connection reset by peer"));
         }
         link.end = Some(end);

@@ -12,6 +12,8 @@ pub mod machine;
 pub mod operator;
 mod random;
 pub mod scenario;
+pub mod seeds;
+mod watch;
 mod world;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use futures::future::LocalBoxFuture;
 
 pub use cluster::Cluster;
-pub use fault::{Fault, FaultKind, Point};
+pub use fault::{Fault, FaultKind};
 pub use fleet::SimulatedFleet;
 pub use kubernetes::Workload;
 pub use random::Random;

@@ -14,6 +14,7 @@ use naru_resources::Disruption;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::watch::{Watch, doubled};
 use crate::{SimulatedFleet, World};
 
 /// What an operator wants.
@@ -24,6 +25,8 @@ pub struct Goal {
     pub options: Options,
     /// How long a lock that somebody else holds is waited for.
     pub lock_wait: Option<Duration>,
+    /// Every step is done twice.
+    pub is_doubled: bool,
 }
 
 /// How a run went.
@@ -36,6 +39,8 @@ pub struct Run {
     pub refusal: Option<String>,
     pub events: Vec<Event>,
     pub was_killed: bool,
+    /// Planned changes that steps which succeeded did not tell of.
+    pub undone: Vec<String>,
 }
 
 impl Run {
@@ -97,8 +102,14 @@ pub async fn run(world: &Arc<World>, operator: usize, goal: &Goal) -> Run {
 
 async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run>) {
     let fleet = SimulatedFleet::new(world, operator);
+    let watch = Mutex::new(Watch::default());
     let sink = |event: &Event| {
-        world.with(|state| state.note(|| shown(event)));
+        let wrong = watch.lock().see(event);
+        world.with(|state| {
+            state.note(|| shown(event));
+            let secret = state.secrets.values().find(|secret| tells(event, secret)).cloned();
+            wrong.into_iter().chain(secret.map(|_| "an event tells a secret".to_owned())).for_each(|text| state.violation(text));
+        });
         seen.lock().events.push(event.clone());
     };
     let programs = files(&goal.programs);
@@ -131,7 +142,17 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
     let options =
         ObserveOptions { clock: Arc::new(move || clock.with(|state| state.unix_ms())), ..ObserveOptions::default() };
     let observation = observe(&goal.inventory, &fleet, &desire, &options, &|_, _| {}).await;
-    let planned = plan(&goal.inventory, &observation, &goal.programs, &goal.options);
+    let mut planned = plan(&goal.inventory, &observation, &goal.programs, &goal.options);
+    world.with(|state| {
+        let text = serde_json::to_string(&planned).unwrap_or_default();
+        if state.secrets.values().any(|secret| text.contains(secret)) {
+            state.violation("the plan tells a secret".to_owned());
+        }
+    });
+    if goal.is_doubled {
+        planned = doubled(&planned);
+    }
+    *watch.lock() = Watch::new(&planned);
     seen.lock().plan = Some(planned.clone());
     let hosts: BTreeSet<String> = planned.steps.iter().map(|step| step.host.clone()).collect();
     world.announce(operator, hosts, announced(&planned.steps));
@@ -139,7 +160,9 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
         return;
     }
     let outcome = executor.execute(&held, &planned).await;
-    seen.lock().outcome = Some(outcome);
+    let mut seen = seen.lock();
+    seen.undone = watch.lock().undone(&seen.events);
+    seen.outcome = Some(outcome);
 }
 
 /// Units that a plan says it will start, restart or stop.
@@ -172,6 +195,10 @@ pub fn known_programs(programs: &Programs) -> (BTreeMap<String, u64>, BTreeMap<S
         }
     }
     (sizes, versions)
+}
+
+fn tells(event: &Event, secret: &str) -> bool {
+    serde_json::to_string(event).unwrap_or_default().contains(secret)
 }
 
 fn shown(event: &Event) -> String {

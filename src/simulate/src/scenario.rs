@@ -43,7 +43,7 @@ fn inventory(body: &str) -> Inventory {
 fn goal(body: &str) -> Goal {
     let inventory = inventory(body);
     let programs = programs(&[inventory.spec.version.as_str()]);
-    Goal { inventory, programs, options: Options::default(), lock_wait: None }
+    Goal { inventory, programs, options: Options::default(), lock_wait: None, is_doubled: false }
 }
 
 const THREE: &str = "  hosts:\n    - {name: cp1, role: control-plane, address: 10.0.0.11}\n    \

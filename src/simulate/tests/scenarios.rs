@@ -1,28 +1,83 @@
-//! Every scenario: to the end, again, killed everywhere.
+//! Every scenario: to the end, again, killed everywhere, every step twice, one fault at a time, two operators at once,
+//! and whatever many seeds come up with.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test tells what it did")]
 
-use naru_simulate::FaultKind;
-use naru_simulate::campaign::Case;
-use naru_simulate::scenario;
+use naru_simulate::campaign::{Case, Totals};
+use naru_simulate::seeds::Seeds;
+use naru_simulate::{Fault, FaultKind, scenario};
+
+const SEEDS: u64 = 2_000;
+
+fn each(what: &str, play: impl Fn(&mut Case)) {
+    let began = std::time::Instant::now();
+    let mut totals = Totals::default();
+    for scenario in scenario::all() {
+        let mut case = Case::new(&scenario, 1).unwrap_or_else(|error| panic!("{error:#}"));
+        play(&mut case);
+        totals += case.totals;
+    }
+    println!("{what}: {totals:?} in {:.1} s", began.elapsed().as_secs_f64());
+}
 
 #[test]
 fn to_the_end_and_again() {
-    for scenario in scenario::all() {
-        let began = std::time::Instant::now();
-        let case = Case::new(&scenario, 1, true).unwrap();
-        println!("{}: {} points, {:?} {:?}", scenario.name, case.points, case.totals, began.elapsed());
-    }
+    each("to the end", |_| {});
 }
 
 #[test]
 fn killed_everywhere() {
-    for scenario in scenario::all() {
-        let began = std::time::Instant::now();
-        let mut case = Case::new(&scenario, 1, false).unwrap();
-        for point in 0..case.points {
-            case.hit(FaultKind::Kill, point).unwrap();
+    each("killed everywhere", |case| {
+        for at_point in 0..case.points {
+            case.hit(vec![Fault { at_point, kind: FaultKind::Kill }]).unwrap_or_else(|error| panic!("{error:#}"));
         }
-        println!("{}: {} points, {:?} {:?}", scenario.name, case.points, case.totals, began.elapsed());
+    });
+}
+
+#[test]
+fn every_step_twice() {
+    each("every step twice", |case| case.double().unwrap_or_else(|error| panic!("{error:#}")));
+}
+
+#[test]
+fn two_at_once() {
+    each("two at once", |case| {
+        for later_ms in [0, 1, 50, 400, 3_000, 20_000] {
+            case.compete(later_ms, Vec::new(), true).unwrap_or_else(|error| panic!("{error:#}"));
+            case.compete(later_ms, Vec::new(), false).unwrap_or_else(|error| panic!("{error:#}"));
+        }
+    });
+}
+
+#[test]
+fn one_fault_everywhere() {
+    let kinds = [
+        FaultKind::DropRequest,
+        FaultKind::DropAnswer,
+        FaultKind::Fail { is_transient: true },
+        FaultKind::Fail { is_transient: false },
+        FaultKind::CrashAgent,
+        FaultKind::Reboot,
+        FaultKind::FillDisk,
+    ];
+    const STRIDE: u64 = 7;
+    each("one fault everywhere", |case| {
+        for (number, kind) in kinds.iter().enumerate() {
+            for at_point in (number as u64..case.points).step_by(STRIDE as usize) {
+                case.hit(vec![Fault { at_point, kind: kind.clone() }]).unwrap_or_else(|error| panic!("{error:#}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn many_seeds() {
+    let began = std::time::Instant::now();
+    let mut seeds = Seeds::new(scenario::all());
+    for seed in 0..SEEDS {
+        if let Err(finding) = seeds.play(seed, false) {
+            panic!("seed {seed}: {}\n\nplay it again: {}", finding.text, finding.command());
+        }
     }
+    println!("{SEEDS} seeds: {:?} in {:.1} s", seeds.totals, began.elapsed().as_secs_f64());
 }

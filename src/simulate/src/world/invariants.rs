@@ -56,7 +56,9 @@ impl State {
         if was_running || verb == "started" {
             operator.disturbed.insert(key);
         }
-        if !is_announced && (was_running || verb == "started") {
+        // What a power cut stopped is started again without anybody having planned it.
+        let is_started = verb == "started" && self.power_cuts == 0;
+        if !is_announced && (was_running || is_started) {
             self.violation(format!("{name} {verb} {unit} on {}, which its plan did not announce", session.host));
         }
         let is_vote = unit == ETCD_UNIT && was_running;

@@ -22,7 +22,7 @@ pub(crate) use self::serve::{serve, wished};
 pub(crate) use self::transfer::{CHUNK_BYTES, chunk_time};
 pub(crate) use self::session::Session;
 use crate::cluster::Cluster;
-use crate::fault::{Fault, FaultKind, Point};
+use crate::fault::{Fault, FaultKind};
 use crate::machine::{BEGIN_UNIX_MS, Machine};
 use crate::Random;
 
@@ -49,6 +49,7 @@ pub struct State {
     /// When each host's report was last brought up to date, and after which change.
     pub(crate) settled: Option<(u64, u64)>,
     pub(crate) configs: BTreeMap<String, (Arc<str>, Arc<serde_json::Value>)>,
+    pub(crate) reports: BTreeMap<String, settle::Report>,
     pub(crate) boots_at: BTreeMap<String, u64>,
     pub(crate) isolated_until: BTreeMap<String, u64>,
     pub(crate) slow_disks: BTreeMap<String, u64>,
@@ -63,9 +64,14 @@ pub struct State {
     pub is_traced: bool,
     /// Whether changes must come from the holder of the highest fence everywhere, which only a sound network promises.
     pub is_strict: bool,
+    /// How often the power of a host went.
+    pub power_cuts: u64,
     /// Small changes of hosts so far.
     pub changes: u64,
     pub requests: u64,
+    /// Points that operators passed, and faults that waited there.
+    pub points_passed: u64,
+    pub faults_met: u64,
 }
 
 /// What the world knows of an operator.
@@ -83,8 +89,6 @@ pub(crate) struct Operator {
     pub(crate) hosts: BTreeSet<String>,
     /// Units whose start, restart or stop it announced, by host.
     pub(crate) announced: BTreeSet<(String, String)>,
-    /// Where its points were, for those who want to place faults.
-    pub(crate) places: Vec<(Point, String)>,
     /// Units that it started, by host.
     pub(crate) disturbed: BTreeSet<(String, String)>,
 }
@@ -163,6 +167,7 @@ impl State {
 
     pub fn power_off(&mut self, host: &str) {
         self.boots_at.remove(host);
+        self.power_cuts += 1;
         if let Some(machine) = self.machines.get_mut(host) {
             machine.reboot();
             machine.is_on = false;
@@ -237,12 +242,6 @@ impl World {
         });
     }
 
-    /// Points that an operator has passed, with what was at each.
-    #[must_use]
-    pub fn places(&self, operator: usize) -> Vec<(Point, String)> {
-        self.state.lock().operators[operator].places.clone()
-    }
-
     /// Units that an operator started or restarted.
     #[must_use]
     pub fn disturbed(&self, operator: usize) -> BTreeSet<(String, String)> {
@@ -258,8 +257,8 @@ impl World {
     }
 
     /// Passes a point of an operator; a fault that waits there takes effect on the host.
-    pub(crate) fn pass(&self, operator: usize, point: Point, host: &str) -> Passage {
-        let passage = self.with(|state| state.pass(operator, point, host));
+    pub(crate) fn pass(&self, operator: usize, host: &str) -> Passage {
+        let passage = self.with(|state| state.pass(operator, host));
         if matches!(passage, Passage::Hit(FaultKind::Kill | FaultKind::KillUnnoticed { .. } | FaultKind::Freeze)) {
             self.killed.notify_waiters();
         }
@@ -268,14 +267,16 @@ impl World {
 }
 
 impl State {
-    fn pass(&mut self, number: usize, point: Point, host: &str) -> Passage {
+    fn pass(&mut self, number: usize, host: &str) -> Passage {
         let operator = &mut self.operators[number];
         let at = operator.points;
         operator.points += 1;
-        operator.places.push((point, host.to_owned()));
+        self.points_passed += 1;
+        let operator = &self.operators[number];
         let Some(fault) = operator.faults.iter().find(|fault| fault.at_point == at).cloned() else {
             return Passage::Free;
         };
+        self.faults_met += 1;
         self.note(|| format!("FAULT on {host}: {fault}"));
         match &fault.kind {
             FaultKind::Kill => self.stop_operator(number, 0),

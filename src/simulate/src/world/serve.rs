@@ -10,7 +10,6 @@ use tokio::time::sleep;
 use super::etcd::ETCD_UNIT;
 use super::settle::CONTROL_PLANE_UNIT;
 use super::{Passage, State, World};
-use crate::fault::Point;
 use crate::machine::{Body, Machine, Micro, Pending};
 
 const FACTS_MS: u64 = 30;
@@ -186,7 +185,7 @@ impl Agent<'_> {
             let session = &state.sessions[&self.session];
             (session.operator, session.host.clone())
         });
-        let passage = self.world.pass(operator, Point::Change, &host);
+        let passage = self.world.pass(operator, &host);
         if let Passage::Hit(crate::fault::FaultKind::Fail { is_transient }) = passage {
             return Err(wished(is_transient));
         }

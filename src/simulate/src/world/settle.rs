@@ -1,5 +1,6 @@
 //! What happens by itself as time goes on: hosts come up, control planes begin to serve, nodes register and report.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -27,6 +28,16 @@ const HEARTBEAT_MS: i64 = 10_000;
 /// A node that has not reported for so long is not ready any more.
 const SILENCE_MS: i64 = 40_000;
 
+/// What a node said of itself last.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Report {
+    number: u64,
+    started_ms: i64,
+    status: &'static str,
+    reason: &'static str,
+    heartbeat_ms: i64,
+}
+
 impl State {
     pub(crate) fn settle(&mut self) {
         if self.settled.replace((self.now_ms, self.changes)) == Some((self.now_ms, self.changes)) {
@@ -52,10 +63,12 @@ impl State {
         for host in &hosts {
             self.report(host);
         }
-        let serving: Vec<u64> = hosts.iter().filter_map(|host| self.api_at(host)).collect();
+        let serving: BTreeSet<u64> = hosts.iter().filter_map(|host| self.api_at(host)).collect();
         for (number, cluster) in &mut self.clusters {
             if serving.contains(number) {
-                silence(cluster, unix_ms);
+                for host in silence(cluster, unix_ms) {
+                    self.reports.remove(&host);
+                }
                 cluster.settle_pods(unix_ms);
             }
         }
@@ -110,6 +123,12 @@ impl State {
         };
         let reported_ms = unit.started_unix_ms + age_ms / HEARTBEAT_MS * HEARTBEAT_MS;
         let heartbeat_ms = reported_ms.max(unit.started_unix_ms + if ready.0 == "True" { NODE_READY_MS } else { 0 });
+        // The same report as last time changes nothing.
+        let knows_it = self.clusters.get(&number).is_some_and(|cluster| cluster.node(host).is_some());
+        let report = Report { number, started_ms: unit.started_unix_ms, status: ready.0, reason: ready.1, heartbeat_ms };
+        if knows_it && self.reports.get(host) == Some(&report) {
+            return;
+        }
         let program = machine.files.get(NODE_PROGRAM).map(|file| file.body.sha256()).unwrap_or_default();
         let version = self.versions.get(&program).cloned().unwrap_or_default();
         let registration = Registration {
@@ -122,6 +141,7 @@ impl State {
         };
         let Some(cluster) = self.clusters.get_mut(&number) else { return };
         register(cluster, &registration, ready, heartbeat_ms);
+        self.reports.insert(host.to_owned(), report);
     }
 
     /// The node's configuration; read again only when it is another text.
@@ -175,7 +195,7 @@ fn register(cluster: &mut Cluster, registration: &Registration<'_>, ready: (&str
 }
 
 /// Nodes that have not reported for long are not ready any more.
-fn silence(cluster: &mut Cluster, unix_ms: i64) {
+fn silence(cluster: &mut Cluster, unix_ms: i64) -> Vec<String> {
     let silent: Vec<String> = cluster
         .nodes()
         .filter(|(_, node)| {
@@ -186,7 +206,7 @@ fn silence(cluster: &mut Cluster, unix_ms: i64) {
         })
         .map(|(name, _)| name.to_owned())
         .collect();
-    for name in silent {
+    for name in &silent {
         let path = format!("{}/{name}", crate::cluster::NODES);
         let mut node = cluster.objects[&path].clone();
         let condition = &mut node["status"]["conditions"][0];
@@ -195,4 +215,5 @@ fn silence(cluster: &mut Cluster, unix_ms: i64) {
         condition["message"] = json!("the node does not report");
         cluster.put(&path, node);
     }
+    silent
 }
