@@ -1,4 +1,4 @@
-//! Labels and taints that the inventory gives to nodes. Those of other origin are never touched: an annotation keeps
+//! Labels, annotations and taints that the inventory gives to nodes. Those of other origin are never touched: an annotation keeps
 //! the list of ours, so that one that vanishes from the inventory vanishes from the node.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,10 @@ pub struct LabelChange {
     pub set_taints: Vec<Taint>,
     /// `key:Effect`.
     pub remove_taints: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_annotations: Vec<String>,
     /// The new list of ours.
     pub managed: Managed,
 }
@@ -57,7 +61,7 @@ pub(crate) fn change(host: &Host, node: Option<&NodeObservation>) -> Option<Labe
     let managed = Managed {
         labels: labels.keys().cloned().collect(),
         taints: taints.iter().map(identity).collect(),
-        annotations: Vec::new(),
+        annotations: host.annotations.keys().cloned().collect(),
     };
     let unknown = NodeObservation::default();
     let node = node.unwrap_or(&unknown);
@@ -69,9 +73,16 @@ pub(crate) fn change(host: &Host, node: Option<&NodeObservation>) -> Option<Labe
         remove_labels: gone(&node.managed.labels, &managed.labels),
         set_taints: taints.into_iter().filter(|taint| !node.taints.contains(taint)).collect(),
         remove_taints: gone(&node.managed.taints, &managed.taints),
+        set_annotations: wanted_annotations(host, node),
+        remove_annotations: gone(&node.managed.annotations, &managed.annotations),
         managed,
     };
     (!change.is_empty() || change.managed != node.managed).then_some(change)
+}
+
+fn wanted_annotations(host: &Host, node: &NodeObservation) -> BTreeMap<String, String> {
+    let differs = |(key, value): &(&String, &String)| node.annotations.get(*key) != Some(*value);
+    host.annotations.iter().filter(differs).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 impl LabelChange {
@@ -80,15 +91,19 @@ impl LabelChange {
             && self.remove_labels.is_empty()
             && self.set_taints.is_empty()
             && self.remove_taints.is_empty()
+            && self.set_annotations.is_empty()
+            && self.remove_annotations.is_empty()
     }
 
-    /// One line per label and taint.
+    /// One line per label, taint and annotation.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         lines.extend(self.set_labels.iter().map(|(key, value)| format!("set label {key}={value}")));
         lines.extend(self.remove_labels.iter().map(|key| format!("remove label {key}")));
         lines.extend(self.set_taints.iter().map(|taint| format!("set taint {}={}", identity(taint), taint.value)));
         lines.extend(self.remove_taints.iter().map(|taint| format!("remove taint {taint}")));
+        lines.extend(self.set_annotations.iter().map(|(key, value)| format!("set annotation {key}={value}")));
+        lines.extend(self.remove_annotations.iter().map(|key| format!("remove annotation {key}")));
         if lines.is_empty() {
             lines.push("record which labels and taints are the inventory's".to_owned());
         }

@@ -4,17 +4,24 @@
 
 mod desired;
 mod labels;
+mod lint;
 mod plan;
 mod planner;
 mod render;
+#[cfg(any(test, feature = "scenarios"))]
+pub mod scenarios;
+mod settings;
 mod templates;
 
 pub use desired::{
-    AUTHORITY_CERTIFICATE, AUTHORITY_KEY, CONTROL_PLANE_UNIT, Desired, NODE_UNIT, ProgramVersion, Programs, Stage,
-    Wanted, administrator_certificate, desired,
+    AUTHORITY_CERTIFICATE, AUTHORITY_KEY, CONTROL_PLANE_UNIT, Desired, ETCD_AUTHORITY_CERTIFICATE, ETCD_AUTHORITY_KEY,
+    ETCD_JOIN_FILE, ETCD_UNIT, NODE_UNIT, ProgramVersion, Programs, Stage, Wanted, administrator_certificate, desired,
+    peer_url,
 };
 pub use labels::LabelChange;
-pub use plan::{Action, Artifact, Finding, FindingCode, Note, NoteKind, PLAN_FORMAT, Plan, Severity, Step};
+pub use plan::{
+    Action, Artifact, CORDONED_ANNOTATION, Finding, FindingCode, Note, NoteKind, PLAN_FORMAT, Plan, Severity, Step,
+};
 pub use planner::{Options, plan};
 pub use render::{Colour, render};
 

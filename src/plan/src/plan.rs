@@ -9,6 +9,9 @@ use crate::LabelChange;
 /// Format of saved plans; another one is refused.
 pub const PLAN_FORMAT: u32 = 2;
 
+/// Put on a node together with `spec.unschedulable`, so that a later run knows a cordon of ours from somebody else's.
+pub const CORDONED_ANNOTATION: &str = "naru.dev/cordoned";
+
 /// What will be done: complete, so that whoever executes it has nothing left to choose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -44,9 +47,13 @@ pub struct Step {
     pub changes: Vec<Change>,
     /// What stops, starts or restarts.
     pub disruptions: Vec<Disruption>,
+    /// Why this is done, or why at this place in the order, where that might surprise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
     /// How long one attempt may take.
     pub deadline_seconds: u32,
-    /// Which batch of running workers this belongs to; it is not begun once too many workers have failed.
+    /// Which batch of running workers this belongs to, from 1. It is begun only when every step of the batches before
+    /// has ended in whatever way, and never once more than `max_failures` hosts of batches have failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<u32>,
 }
@@ -79,6 +86,12 @@ pub enum Action {
         authority_host: String,
         authority_key_path: String,
     },
+    /// Copy these files, which hold the cluster's authorities and its service-account key, from a control plane that
+    /// has them; sealed for the receiving host, so that nobody on the way can read them.
+    CopyIdentity {
+        from: String,
+        paths: Vec<String>,
+    },
     /// Wait until the API server on this host is ready.
     WaitForApi,
     /// Wait until the node is Ready, by a report that is newer than the start of its node program.
@@ -91,7 +104,7 @@ pub enum Action {
         control_planes: Vec<String>,
         change: LabelChange,
     },
-    /// No new pods on the node.
+    /// No new pods on the node, with [`CORDONED_ANNOTATION`] as a sign that it was us.
     Cordon {
         control_planes: Vec<String>,
     },

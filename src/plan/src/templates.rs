@@ -13,6 +13,13 @@ static TEMPLATES: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     templates.register_helper("quote", Box::new(quote));
     let embedded = [
         ("containerd.toml", include_str!("../../../templates/containerd.toml.hbs")),
+        ("hosts.toml", include_str!("../../../templates/hosts.toml.hbs")),
+        ("containerd-proxy.conf", include_str!("../../../templates/containerd-proxy.conf.hbs")),
+        ("apt-proxy.conf", include_str!("../../../templates/apt-proxy.conf.hbs")),
+        ("etcd.env", include_str!("../../../templates/etcd.env.hbs")),
+        ("etcd-join.env", include_str!("../../../templates/etcd-join.env.hbs")),
+        ("etcd-package.conf", include_str!("../../../templates/etcd-package.conf.hbs")),
+        ("naru-etcd.service", include_str!("../../../templates/naru-etcd.service.hbs")),
         ("naru-node.service", include_str!("../../../templates/naru-node.service.hbs")),
         ("naru-control-plane.service", include_str!("../../../templates/naru-control-plane.service.hbs")),
         ("node.yaml", include_str!("../../../templates/node.yaml.hbs")),

@@ -94,6 +94,7 @@ fn steps(host: &str, archives: &[Archive]) -> [Step; 2] {
         needs,
         changes: Vec::new(),
         disruptions: Vec::new(),
+        reasons: Vec::new(),
         deadline_seconds: STEP_SECONDS,
         batch: None,
     };
