@@ -96,6 +96,14 @@ pub enum Response {
         certificate_pem: String,
         authority_pem: String,
     },
+    /// The answer to `ReceiveIdentity`: for whom to seal, in base64.
+    Recipient {
+        recipient: String,
+    },
+    /// In base64; only that recipient can open it.
+    Sealed {
+        sealed: String,
+    },
     Api(ApiResponse),
     Locked {
         fence: u64,

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use naru_inventory::Role;
 use naru_plan::{Action, Plan, Step};
 
 /// A step that is not going to be tried, and why.
@@ -39,6 +38,7 @@ pub(crate) struct Graph<'p> {
     ready_uploads: BTreeSet<usize>,
     /// Batches of which steps are left.
     batches: BTreeMap<u32, Batch>,
+    hosts_of_batches: BTreeSet<&'p str>,
     failed_workers: BTreeSet<&'p str>,
     skipped: Vec<Skipped<'p>>,
     /// Steps that have not begun.
@@ -56,6 +56,7 @@ impl<'p> Graph<'p> {
             ready: BTreeSet::new(),
             ready_uploads: BTreeSet::new(),
             batches: BTreeMap::new(),
+            hosts_of_batches: plan.steps.iter().filter(|step| step.batch.is_some()).map(|step| &*step.host).collect(),
             failed_workers: BTreeSet::new(),
             skipped: Vec::new(),
             waiting: count,
@@ -113,7 +114,7 @@ impl<'p> Graph<'p> {
 
     pub(crate) fn failed(&mut self, number: usize) {
         let step = &self.plan.steps[number];
-        if self.plan.inventory.host(&step.host).is_some_and(|host| host.role == Role::Worker) {
+        if self.hosts_of_batches.contains(step.host.as_str()) {
             self.failed_workers.insert(&step.host);
         }
         self.end(number);

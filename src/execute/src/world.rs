@@ -20,6 +20,8 @@ pub(crate) struct World<'a> {
     pub(crate) fleet: &'a dyn Fleet,
     pub(crate) programs: &'a ProgramFiles,
     pub(crate) sink: &'a dyn Sink,
+    /// What the plan says users will miss.
+    pub(crate) unavailable: &'a [String],
     pub(crate) exchange: Exchange,
     /// The control plane that answered last; asked first, so that a dead one is not waited for each time.
     answered_last: Mutex<Option<String>>,
@@ -32,6 +34,7 @@ impl<'a> World<'a> {
             fleet: executor.fleet,
             programs: executor.programs,
             sink: executor.sink,
+            unavailable: &plan.unavailable,
             exchange: Exchange::new(plan, executor.limits.uploads),
             answered_last: Mutex::new(None),
         }

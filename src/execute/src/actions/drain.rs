@@ -36,7 +36,7 @@ impl World<'_> {
             if leaving.is_empty() {
                 return Ok(evicted.into_values().collect());
             }
-            unmanaged_are_planned(step, &leaving)?;
+            self.unmanaged_are_planned(step, &leaving)?;
             let mut why = BTreeMap::new();
             for Leaving { pod, uid, is_going } in &leaving {
                 let name = format!("{}/{}", pod.namespace, pod.name);
@@ -75,6 +75,23 @@ impl World<'_> {
         Ok(leaving)
     }
 
+    /// A pod that nothing makes anew is lost for good; that must have stood in the plan.
+    fn unmanaged_are_planned(&self, step: &Step, leaving: &[Leaving]) -> Result<(), AgentError> {
+        for Leaving { pod, is_going, .. } in leaving {
+            if !pod.controller.is_empty() || *is_going {
+                continue;
+            }
+            let name = format!("{}/{}", pod.namespace, pod.name);
+            let mut lines = step.changes.iter().map(|change| &change.summary).chain(self.unavailable);
+            if !lines.any(|line| names(line, &name)) {
+                let message = format!("pod {name} runs on {} and nothing would make it anew", step.host);
+                let detail = "it came after the plan was made, so the plan does not say that it goes".to_owned();
+                return Err(failed(FailureKind::Permanent, message, Some(detail)));
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing when the pod goes, or why it does not yet.
     async fn evict(&self, control_planes: &[String], pod: &PodOnNode, uid: &str) -> Result<Option<String>, AgentError> {
         let PodOnNode { namespace, name, .. } = pod;
@@ -103,20 +120,6 @@ fn leaves(pod: &Json) -> Option<Leaving> {
     let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
     let pod = pod_from_json(pod);
     (!is_mirror && pod.controller != "DaemonSet").then_some(Leaving { pod, uid, is_going })
-}
-
-/// A pod that nothing makes anew is lost for good; that must have stood in the plan.
-fn unmanaged_are_planned(step: &Step, leaving: &[Leaving]) -> Result<(), AgentError> {
-    for Leaving { pod, is_going, .. } in leaving {
-        let name = format!("{}/{}", pod.namespace, pod.name);
-        let is_planned = step.changes.iter().any(|change| names(&change.summary, &name));
-        if pod.controller.is_empty() && !is_going && !is_planned {
-            let message = format!("pod {name} runs on {} and nothing would make it anew", step.host);
-            let detail = "it came after the plan was made, so the plan does not say that it goes".to_owned();
-            return Err(failed(FailureKind::Permanent, message, Some(detail)));
-        }
-    }
-    Ok(())
 }
 
 /// Whether the line has this very name as a word.

@@ -46,10 +46,14 @@ fn patch(node: &Json, change: &LabelChange) -> Json {
     let mut taints: Vec<Json> = kept.filter(|taint| !replaced.contains(&identity(taint))).cloned().collect();
     taints.extend(set);
     let managed = serde_json::to_string(&change.managed).expect("lists of text");
+    let mut annotations = Map::new();
+    annotations.extend(change.remove_annotations.iter().map(|key| (key.clone(), Json::Null)));
+    annotations.extend(change.set_annotations.iter().map(|(key, value)| (key.clone(), json!(value))));
+    annotations.insert(MANAGED_ANNOTATION.to_owned(), json!(managed));
     let mut patch = json!({"metadata": {
         "resourceVersion": node["metadata"]["resourceVersion"],
         "labels": labels,
-        "annotations": {MANAGED_ANNOTATION: managed},
+        "annotations": annotations,
     }});
     if !change.set_taints.is_empty() || !change.remove_taints.is_empty() {
         patch["spec"] = json!({"taints": taints});
@@ -70,10 +74,15 @@ mod tests {
             set_labels: [("disk".to_owned(), "ssd".to_owned())].into(),
             remove_labels: vec!["rack".to_owned()],
             remove_taints: vec!["old:NoSchedule".to_owned()],
+            set_annotations: [("site".to_owned(), "north".to_owned())].into(),
+            remove_annotations: vec!["row".to_owned()],
             ..LabelChange::default()
         };
         let patch = patch(&node, &change);
         assert_eq!(patch["metadata"]["labels"], json!({"disk": "ssd", "rack": null}));
+        let annotations = &patch["metadata"]["annotations"];
+        assert_eq!((&annotations["site"], &annotations["row"]), (&json!("north"), &Json::Null));
+        assert!(annotations.get("row").is_some() && annotations[MANAGED_ANNOTATION].is_string());
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert_eq!(patch["spec"]["taints"], json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]));
         assert!(super::patch(&node, &LabelChange::default()).get("spec").is_none());

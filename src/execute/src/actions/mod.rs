@@ -6,6 +6,7 @@ mod drain;
 mod etcd;
 pub(crate) mod exchange;
 mod hook;
+mod identity;
 mod labels;
 mod manifest;
 mod node;
@@ -33,6 +34,7 @@ impl World<'_> {
             Action::Certificates { certificates, authority_host, authority_key_path } => {
                 self.certificates(&step.host, certificates, authority_host, authority_key_path).await
             }
+            Action::CopyIdentity { from, paths } => self.copy_identity(&step.host, from, paths).await,
             Action::WaitForApi => self.wait_for_api(step).await,
             Action::WaitForNode { control_planes } => self.wait_for_node(step, control_planes).await,
             Action::Label { control_planes, change } => self.label(control_planes, &step.host, change).await,

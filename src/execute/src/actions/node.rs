@@ -1,5 +1,6 @@
 //! The Node object: cordon, uncordon, delete.
 
+use naru_plan::CORDONED_ANNOTATION;
 use serde_json::json;
 
 use super::Lines;
@@ -9,7 +10,11 @@ impl World<'_> {
     pub(super) async fn set_unschedulable(&self, control_planes: &[String], node: &str, is_so: bool) -> Lines {
         // Null takes the field away, as a node has it that was never cordoned.
         let value = if is_so { json!(true) } else { json!(null) };
-        let patch = json!({"spec": {"unschedulable": value}});
+        let sign = if is_so { json!("true") } else { json!(null) };
+        let patch = json!({
+            "metadata": {"annotations": {CORDONED_ANNOTATION: sign}},
+            "spec": {"unschedulable": value},
+        });
         let answer = self.api(control_planes, merge_patch(&format!("/api/v1/nodes/{node}"), &patch)).await?;
         match answer.status {
             200 => Ok(vec![if is_so { format!("cordon {node}") } else { format!("uncordon {node}") }]),
