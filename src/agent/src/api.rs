@@ -1,7 +1,7 @@
 //! Calls of the Kubernetes API from the control-plane host itself, as an administrator whose certificate is made
 //! from the cluster's authority, lives in this process only, and is soon worth nothing.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,8 @@ impl ApiAccess {
         let configuration = configuration(host)?;
         let tls = self.identity(host, &configuration)?;
         let deadline = Duration::from_millis(request.timeout_ms);
-        match timeout(deadline, exchange(tls, configuration.port, request)).await {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, configuration.port));
+        match timeout(deadline, exchange(tls, address, request)).await {
             Ok(answer) => answer,
             Err(_) => Err(silent(format!("{} {} took longer than {deadline:?}", request.method, request.path))),
         }
@@ -125,25 +126,37 @@ fn administrator(authority_pem: &str, key_pem: &str) -> Result<(String, Arc<Clie
         validity: CERTIFICATE_LIFE,
     };
     let (certificate_pem, key) = authority.issue(&profile).map_err(|error| words(&error))?;
+    let tls = client(authority_pem, &certificate_pem, &key.to_pem())?;
+    Ok((certificate_pem, tls))
+}
+
+/// TLS as the holder of a certificate, towards servers that this authority vouches for.
+pub(crate) fn client(authority_pem: &str, certificate_pem: &str, key_pem: &str) -> Result<Arc<ClientConfig>, String> {
+    let words = |error: &dyn std::error::Error| error.to_string();
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authority_pem.as_bytes()) {
         roots.add(certificate.map_err(|error| words(&error))?).map_err(|error| words(&error))?;
     }
     let chain = vec![CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|error| words(&error))?];
-    let key = PrivateKeyDer::from_pem_slice(key.to_pem().as_bytes()).map_err(|error| words(&error))?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| words(&error))?;
     let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| words(&error))?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)
         .map_err(|error| words(&error))?;
-    Ok((certificate_pem, Arc::new(tls)))
+    Ok(Arc::new(tls))
 }
 
-async fn exchange(tls: Arc<ClientConfig>, port: u16, request: &ApiRequest) -> Result<ApiResponse, Failure> {
+/// The API server's certificate must be good for the address that it is asked at.
+pub(crate) async fn exchange(
+    tls: Arc<ClientConfig>,
+    address: SocketAddr,
+    request: &ApiRequest,
+) -> Result<ApiResponse, Failure> {
     let broken = |error: &dyn std::error::Error| silent(chain(error));
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| broken(&error))?;
-    let name = ServerName::IpAddress(Ipv4Addr::LOCALHOST.into());
+    let stream = TcpStream::connect(address).await.map_err(|error| broken(&error))?;
+    let name = ServerName::IpAddress(address.ip().into());
     let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|error| broken(&error))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
@@ -151,7 +164,7 @@ async fn exchange(tls: Arc<ClientConfig>, port: u16, request: &ApiRequest) -> Re
     let mut http = hyper::Request::builder()
         .method(request.method.as_str())
         .uri(request.path.as_str())
-        .header("host", format!("127.0.0.1:{port}"))
+        .header("host", address.to_string())
         .header("accept", "application/json")
         .header("user-agent", concat!("naru-agent/", env!("CARGO_PKG_VERSION")));
     if !request.body.is_empty() {

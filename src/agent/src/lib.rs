@@ -4,13 +4,22 @@
 
 mod api;
 mod client;
+mod diagnose;
+mod etcd;
 mod facts;
+mod fence;
 mod frame;
+mod hook;
 mod lock;
 mod message;
+mod neighbour;
+mod reach;
+mod reset;
+mod runtime;
 mod server;
 mod session;
 mod stdio;
+mod watchdog;
 
 pub use client::{Client, ClientError};
 pub use facts::gather as gather_facts;
@@ -22,6 +31,7 @@ pub use message::{
 pub use naru_resources::{Entry, Host, Stop};
 pub use server::{Answerer, Upload, UploadFrames, serve, serve_answers};
 pub use stdio::{serve_stdio, serve_stdio_on};
+pub use watchdog::{ALL as REVERT_ALL, run_watcher};
 
 /// Protocol and build, as `Facts` report them.
 pub const AGENT_VERSION: &str = concat!("2/", env!("CARGO_PKG_VERSION"));

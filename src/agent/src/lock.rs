@@ -49,6 +49,15 @@ impl Lock {
     }
 }
 
+/// Who holds the lock, if somebody does; this connection must not.
+pub(crate) fn holder(host: &Host) -> Option<Failure> {
+    let mut file = fs::File::open(host.lock()).ok()?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Some(locked(&mut file)),
+        _ => None,
+    }
+}
+
 fn locked(file: &mut fs::File) -> Failure {
     let mut owner = String::new();
     let read = file.take(MAX_OWNER_BYTES).read_to_string(&mut owner);
@@ -83,9 +92,11 @@ mod tests {
         let host = Host::below(folder.path(), Vec::new());
         let first = Lock::take(&host, "ann@desk, a rather long name").unwrap();
         let refused = Lock::take(&host, "bob").unwrap_err();
+        assert_eq!(holder(&host), Some(refused.clone()));
         assert_eq!(refused.kind, FailureKind::Locked);
         assert!(refused.message.contains("ann@desk"), "{}", refused.message);
         drop(first);
+        assert_eq!(holder(&host), None);
         let _second = Lock::take(&host, "bob").unwrap();
         let refused = Lock::take(&host, "eve").unwrap_err();
         assert!(refused.message.ends_with("bob"), "{}", refused.message);

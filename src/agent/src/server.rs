@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::frame::{self, FrameError};
 use crate::session::Session;
+use crate::watchdog::Watchdog;
 use crate::{AGENT_VERSION, Failure, FailureKind, Request, Response};
 
 /// Frames read ahead of the one at work: enough to keep an upload flowing.
@@ -64,8 +65,28 @@ where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin,
 {
-    let session = Session::new(host, stop.clone());
-    serve_until(reader, writer, session, stop).await
+    let watchdog = Watchdog::inside(&host);
+    serve_as(reader, writer, host, stop, watchdog).await
+}
+
+/// The same, with watchers over changes that are started in this way.
+pub(crate) async fn serve_as<R, W>(
+    reader: R,
+    writer: W,
+    host: Host,
+    stop: Stop,
+    watchdog: Watchdog,
+) -> Result<(), FrameError>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin,
+{
+    let (of_host, of_watchdog) = (host.clone(), watchdog.clone());
+    // A change of before that is due is put back first of all.
+    if tokio::task::spawn_blocking(move || of_watchdog.resume(&of_host)).await.is_err() {
+        tracing::error!("changes of before could not be looked at");
+    }
+    serve_until(reader, writer, Session::new(host, stop.clone(), watchdog), stop).await
 }
 
 /// Serves answers of any kind until the stream ends. An answer under way when it ends is waited for.

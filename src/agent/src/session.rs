@@ -1,14 +1,25 @@
 //! One connection to this host: what it holds until it ends, and who answers which request.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use futures::future::BoxFuture;
+use naru_resources::revert::{self, Revert};
 use naru_resources::{
-    ArtifactWriter, Change, Host, Manifest, Resource, ResourceError, Stop, apply_all, check_all, install_certificate,
-    journal, missing_artifacts, sign, signing_request,
+    ArtifactWriter, Change, Guard, Host, Manifest, Resource, ResourceError, Stop, apply_guarded, check_all, drifted,
+    install_certificate, missing_artifacts, prune_artifacts, read_journal, sign, signing_request,
 };
 
 use crate::api::ApiAccess;
+use crate::fence::{self, Claim};
 use crate::lock::Lock;
-use crate::{Answerer, Checked, Failure, FailureKind, MissingArtifact, Request, Response, Upload, UploadFrames, facts};
+use crate::neighbour::{self, Neighbour};
+use crate::reach::{self, Listeners};
+use crate::watchdog::Watchdog;
+use crate::{
+    Answerer, Checked, EtcdRequest, Failure, FailureKind, MissingArtifact, Request, Response, Upload, UploadFrames,
+    diagnose, etcd, facts, hook, reset,
+};
 
 const MAX_LOG_LINES: u32 = 10_000;
 
@@ -16,8 +27,14 @@ const MAX_LOG_LINES: u32 = 10_000;
 pub(crate) struct Session {
     host: Host,
     stop: Stop,
-    lock: Option<Lock>,
+    watchdog: Watchdog,
+    lock: Option<(Lock, String)>,
+    fence: Option<u64>,
     api: ApiAccess,
+    listeners: Listeners,
+    neighbour: Option<Neighbour>,
+    /// Changes of this connection that wait to be confirmed over another one.
+    unconfirmed: Vec<String>,
 }
 
 impl Answerer for Session {
@@ -31,20 +48,90 @@ impl Answerer for Session {
 }
 
 impl Session {
-    pub(crate) fn new(host: Host, stop: Stop) -> Self {
-        Self { host, stop, lock: None, api: ApiAccess::default() }
+    pub(crate) fn new(host: Host, stop: Stop, watchdog: Watchdog) -> Self {
+        Self {
+            host,
+            stop,
+            watchdog,
+            lock: None,
+            fence: None,
+            api: ApiAccess::default(),
+            listeners: Listeners::default(),
+            neighbour: None,
+            unconfirmed: Vec::new(),
+        }
+    }
+
+    /// In whose name this connection makes changes.
+    fn claim(&self) -> Claim {
+        Claim { fence: self.fence, holds_lock: self.lock.is_some() }
     }
 
     async fn handle(&mut self, request: Request) -> Result<Response, Failure> {
+        if changes_the_host(&request) {
+            self.claim().check(&self.host)?;
+        }
         match request {
             Request::Facts => Ok(Response::Facts(Box::new(facts::gather(&self.host).await))),
             Request::Check { resources } => self.check(resources).await,
-            Request::Apply { resources, revert_after_seconds: _ } => self.apply(resources).await,
+            Request::Apply { resources, revert_after_seconds } => self.apply(resources, revert_after_seconds).await,
+            Request::Confirm { confirmation } => self.confirm(confirmation).await,
+            Request::Api(request) => self.api.call(&self.host, &request).await.map(Response::Api),
+            Request::Lock { owner } => self.take_lock(owner),
+            Request::Fence { fence } => self.take_fence(fence),
+            Request::UnitLog { unit, lines } => {
+                let read = move |host: &Host| read_journal(host, &unit, lines.min(MAX_LOG_LINES));
+                Ok(Response::Log { lines: self.blocking(read).await? })
+            }
+            Request::Listen { ports } => self.listeners.listen(&ports).await,
+            Request::Probe { reach, resolve, timeout_ms } => reach::probe(reach, resolve, timeout_ms).await,
+            Request::Run { command, environment, deadline_ms } => {
+                hook::run(&self.host, &command, &environment, deadline_ms).await
+            }
+            Request::Etcd(request) => self.etcd(request).await,
+            Request::Diagnose => Ok(diagnose::diagnose(&self.host).await),
+            Request::Reset => {
+                let changes = reset::reset(&self.host).await?;
+                Ok(Response::Changes { changes, confirmation: None })
+            }
+            Request::MissingArtifacts { .. }
+            | Request::Upload { .. }
+            | Request::ServeArtifacts { .. }
+            | Request::FetchArtifact { .. } => self.artifacts(request).await,
+            Request::SigningRequest { .. } | Request::Sign { .. } | Request::InstallCertificate { .. } => {
+                self.certificates(request).await
+            }
+        }
+    }
+
+    async fn artifacts(&mut self, request: Request) -> Result<Response, Failure> {
+        match request {
             Request::MissingArtifacts { sha256 } => {
                 let missing = self.blocking(move |host| missing_artifacts(host, &sha256)).await?;
-                let missing = missing.into_iter().map(|sha256| MissingArtifact { sha256, have_bytes: 0 }).collect();
-                Ok(Response::MissingArtifacts { missing })
+                let tell = |missing: naru_resources::Missing| MissingArtifact {
+                    sha256: missing.sha256,
+                    have_bytes: missing.have_bytes,
+                };
+                Ok(Response::MissingArtifacts { missing: missing.into_iter().map(tell).collect() })
             }
+            Request::ServeArtifacts { sha256 } => {
+                if self.neighbour.is_none() {
+                    self.neighbour = Some(Neighbour::start(&self.host).await?);
+                }
+                let neighbour = self.neighbour.as_ref().ok_or_else(|| permanent("nothing is served".to_owned()))?;
+                neighbour.offer(&self.host, sha256)
+            }
+            Request::FetchArtifact { sha256, size_bytes, urls, deadline_ms } => {
+                let is_over = || if self.stop.is_stopped() { Err(cut_off()) } else { Ok(()) };
+                let deadline = Duration::from_millis(deadline_ms);
+                neighbour::fetch(&self.host, &sha256, size_bytes, &urls, deadline, is_over).await
+            }
+            _ => Err(permanent("an upload comes with its frames".to_owned())),
+        }
+    }
+
+    async fn certificates(&self, request: Request) -> Result<Response, Failure> {
+        match request {
             Request::SigningRequest { certificate } => {
                 let pem = self.blocking(move |host| signing_request(host, &certificate)).await?;
                 Ok(Response::SigningRequest { pem })
@@ -55,70 +142,91 @@ impl Session {
                 Ok(Response::Signed { certificate_pem, authority_pem })
             }
             Request::InstallCertificate { certificate, certificate_pem, authority_pem } => {
-                self.blocking(move |host| install_certificate(host, &certificate, &certificate_pem, &authority_pem))
-                    .await?;
+                let install =
+                    move |host: &Host| install_certificate(host, &certificate, &certificate_pem, &authority_pem);
+                self.blocking(install).await?;
                 Ok(Response::Done)
             }
-            Request::Api(request) => self.api.call(&self.host, &request).await.map(Response::Api),
-            Request::Lock { owner } => {
-                if self.lock.is_none() {
-                    self.lock = Some(Lock::take(&self.host, &owner)?);
-                }
-                Ok(Response::Locked { fence: 0 })
-            }
-            Request::Fence { .. } => Ok(Response::Done),
-            Request::UnitLog { unit, lines } => {
-                let read = move |host: &Host| Ok(journal(host, &unit, lines.min(MAX_LOG_LINES)));
-                Ok(Response::Log { lines: self.blocking(read).await? })
-            }
-            _ => Ok(failed(FailureKind::Permanent, "this agent does not know the request".to_owned())),
+            _ => Err(permanent("not a request about certificates".to_owned())),
         }
+    }
+
+    fn take_lock(&mut self, owner: String) -> Result<Response, Failure> {
+        if self.lock.is_none() {
+            self.lock = Some((Lock::take(&self.host, &owner)?, owner));
+        }
+        Ok(Response::Locked { fence: fence::highest(&self.host)?.fence })
+    }
+
+    fn take_fence(&mut self, fence: u64) -> Result<Response, Failure> {
+        // Said even when it is refused: everything after it belongs to it.
+        self.fence = Some(fence);
+        fence::raise(&self.host, fence, self.lock.as_ref().map(|(_, owner)| owner.as_str()))?;
+        Ok(Response::Done)
+    }
+
+    async fn etcd(&self, request: EtcdRequest) -> Result<Response, Failure> {
+        let host = self.host.clone();
+        let answered = tokio::task::spawn_blocking(move || etcd::answer(&host, &request)).await;
+        let members = answered.map_err(|crash| crashed(&crash))??;
+        Ok(Response::EtcdMembers { members })
     }
 
     async fn check(&self, resources: Vec<Resource>) -> Result<Response, Failure> {
         let checked = move |host: &Host| {
-            let wanted: Vec<String> = resources.iter().filter_map(Resource::artifact).map(str::to_owned).collect();
-            let mut missing_artifacts = missing_artifacts(host, &wanted)?;
-            missing_artifacts.sort();
-            missing_artifacts.dedup();
-            let manifest = Manifest::load(host)?.entries;
+            let mut wanted: Vec<String> = resources.iter().filter_map(Resource::artifact).map(str::to_owned).collect();
+            wanted.sort();
+            wanted.dedup();
+            let missing = missing_artifacts(host, &wanted)?;
             let changes = check_all(host, &resources)?;
-            Ok(Checked { changes, missing_artifacts, manifest, drifted: Vec::new() })
+            let manifest = Manifest::load(host)?;
+            let drifted = drifted(host, &manifest)?;
+            let missing_artifacts = missing.into_iter().map(|missing| missing.sha256).collect();
+            Ok(Checked { changes, missing_artifacts, manifest: manifest.entries, drifted })
         };
         Ok(Response::Checked(self.blocking(checked).await?))
     }
 
-    async fn apply(&self, resources: Vec<Resource>) -> Result<Response, Failure> {
-        let (host, stop) = (self.host.clone(), self.stop.clone());
-        let applied = tokio::task::spawn_blocking(move || apply_all(&host, &resources, &stop)).await;
-        match applied {
-            Ok(Ok(changes)) => Ok(Response::Changes { changes, confirmation: None }),
-            Ok(Err((error, done))) => Err(failure(&error, &done)),
-            Err(crash) => Err(crashed(&crash)),
+    async fn apply(&mut self, resources: Vec<Resource>, seconds: Option<u32>) -> Result<Response, Failure> {
+        let (host, stop, claim) = (self.host.clone(), self.stop.clone(), self.claim());
+        let watchdog = self.watchdog.clone();
+        let applied = tokio::task::spawn_blocking(move || {
+            let guard = || claim.guard(&host);
+            match seconds {
+                None => apply(&host, &resources, &stop, &guard).map(|changes| (changes, None)),
+                Some(seconds) => apply_until_confirmed(&host, &resources, &stop, &guard, seconds, &watchdog),
+            }
+        });
+        let (changes, confirmation) = applied.await.map_err(|crash| crashed(&crash))??;
+        self.unconfirmed.extend(confirmation.clone());
+        Ok(Response::Changes { changes, confirmation })
+    }
+
+    async fn confirm(&self, confirmation: String) -> Result<Response, Failure> {
+        if self.unconfirmed.contains(&confirmation) {
+            return Err(Failure {
+                hint: Some("open another connection: that it can be opened is what is to be proved".to_owned()),
+                ..permanent("a change cannot be confirmed over the connection that made it".to_owned())
+            });
         }
+        self.blocking(move |host| revert::confirm(host, &confirmation)).await?;
+        Ok(Response::Done)
     }
 
     async fn receive(&self, upload: Upload, frames: &mut UploadFrames<'_>) -> Result<Response, Failure> {
-        let Upload { sha256, size_bytes, offset_bytes: _ } = upload;
-        let mut artifact = ArtifactWriter::create(&self.host, &sha256).map_err(|error| failure(&error, &[]))?;
-        let mut received_bytes = 0_u64;
+        self.claim().check(&self.host)?;
+        let resume =
+            move |host: &Host| ArtifactWriter::resume(host, &upload.sha256, upload.size_bytes, upload.offset_bytes);
+        let mut artifact = self.blocking(resume).await?;
         while let Some(frame) = frames.next().await {
-            received_bytes += frame.len() as u64;
             artifact.write(&frame).map_err(|error| failure(&error, &[]))?;
         }
         if !frames.is_whole() {
-            return Err(transient("the connection ended inside an artifact".to_owned()));
+            return Err(cut_off());
         }
-        if received_bytes != size_bytes {
-            return Err(transient(format!("{received_bytes} of {size_bytes} bytes of the artifact arrived")));
-        }
-        self.blocking(move |host| {
-            artifact.finish()?;
-            let mut manifest = Manifest::load(host)?;
-            manifest.put(&format!("/var/lib/naru/artifacts/{sha256}"), "artifact", &sha256);
-            manifest.save(host)
-        })
-        .await?;
+        // Whoever took over meanwhile wants nothing of ours.
+        self.claim().check(&self.host)?;
+        self.blocking(move |_| artifact.finish()).await?;
         Ok(Response::Done)
     }
 
@@ -134,33 +242,99 @@ impl Session {
     }
 }
 
-fn failure(error: &ResourceError, done: &[Change]) -> Failure {
+/// Requests that only the holder of the highest fence may make.
+fn changes_the_host(request: &Request) -> bool {
+    match request {
+        Request::Apply { .. }
+        | Request::Upload { .. }
+        | Request::FetchArtifact { .. }
+        | Request::SigningRequest { .. }
+        | Request::InstallCertificate { .. }
+        | Request::Run { .. }
+        | Request::Reset => true,
+        Request::Etcd(request) => *request != EtcdRequest::Members,
+        _ => false,
+    }
+}
+
+fn apply(host: &Host, resources: &[Resource], stop: &Stop, guard: Guard<'_>) -> Result<Vec<Change>, Failure> {
+    if let Some(id) = revert::waiting(host) {
+        let message = format!("an earlier change of this host ({id}) waits to be confirmed or put back");
+        return Err(Failure { kind: FailureKind::Transient, ..permanent(message) });
+    }
+    let changes = apply_guarded(host, resources, stop, guard).map_err(|(error, done)| failure(&error, &done))?;
+    if resources.iter().any(|resource| matches!(resource, Resource::Binary { .. })) {
+        let running: Option<PathBuf> = std::env::current_exe().ok();
+        if let Err(error) = prune_artifacts(host, running.as_deref()) {
+            tracing::warn!(%error, "old artifacts stay");
+        }
+    }
+    Ok(changes)
+}
+
+/// The change, and the id that confirms it; none when nothing was changed.
+fn apply_until_confirmed(
+    host: &Host,
+    resources: &[Resource],
+    stop: &Stop,
+    guard: Guard<'_>,
+    seconds: u32,
+    watchdog: &Watchdog,
+) -> Result<(Vec<Change>, Option<String>), Failure> {
+    let saved = Revert::prepare(host, resources, seconds).map_err(|error| failure(&error, &[]))?;
+    let put_back = |saved: Revert, failure: Failure| {
+        let how = match saved.abandon() {
+            Ok(_) => "everything was put back as it was".to_owned(),
+            Err(error) => format!("not everything could be put back: {error}"),
+        };
+        let detail = failure.detail.map_or(how.clone(), |detail| format!("{detail}\n{how}"));
+        Failure { detail: Some(detail), ..failure }
+    };
+    if let Err(error) = watchdog.watch(host, saved.id()) {
+        return Err(put_back(saved, failure(&error, &[])));
+    }
+    match apply_guarded(host, resources, stop, guard) {
+        Err((error, done)) => Err(put_back(saved, failure(&error, &done))),
+        Ok(changes) if changes.is_empty() => {
+            saved.discard().map_err(|error| failure(&error, &[]))?;
+            Ok((changes, None))
+        }
+        Ok(changes) => {
+            let id = saved.begin().map_err(|error| failure(&error, &changes))?;
+            Ok((changes, Some(id)))
+        }
+    }
+}
+
+pub(crate) fn failure(error: &ResourceError, done: &[Change]) -> Failure {
     let mut detail: Vec<String> = error.detail().into_iter().collect();
     if !done.is_empty() {
         let done: Vec<&str> = done.iter().map(|change| change.summary.as_str()).collect();
         detail.push(format!("done before: {}", done.join("; ")));
     }
+    let kind = match error {
+        ResourceError::Overtaken { .. } => FailureKind::Fenced,
+        error if error.is_no_space() => FailureKind::NoSpace,
+        error if error.is_transient() => FailureKind::Transient,
+        _ => FailureKind::Permanent,
+    };
     Failure {
-        kind: if error.is_transient() { FailureKind::Transient } else { FailureKind::Permanent },
+        kind,
         message: error.to_string(),
         detail: (!detail.is_empty()).then(|| detail.join("\n")),
         hint: error.hint(),
     }
 }
 
-fn crashed(crash: &tokio::task::JoinError) -> Failure {
-    Failure {
-        kind: FailureKind::Permanent,
-        message: "the agent stumbled over its own fault".to_owned(),
-        detail: Some(crash.to_string()),
-        hint: None,
-    }
+pub(crate) fn crashed(crash: &tokio::task::JoinError) -> Failure {
+    Failure { detail: Some(crash.to_string()), ..permanent("the agent stumbled over its own fault".to_owned()) }
 }
 
-fn transient(message: String) -> Failure {
-    Failure { kind: FailureKind::Transient, message, detail: None, hint: None }
+fn cut_off() -> Failure {
+    let message = "the connection ended inside an artifact".to_owned();
+    Failure { kind: FailureKind::Transient, ..permanent(message) }
 }
 
-fn failed(kind: FailureKind, message: String) -> Response {
-    Response::Failed(Failure { kind, message, detail: None, hint: None })
+fn permanent(message: String) -> Failure {
+    Failure { kind: FailureKind::Permanent, message, detail: None, hint: None }
 }

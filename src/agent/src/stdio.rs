@@ -8,7 +8,8 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::FrameError;
-use crate::server::serve;
+use crate::server::serve_as;
+use crate::watchdog::Watchdog;
 
 const PIPE_BYTES: usize = 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;
@@ -22,7 +23,7 @@ pub async fn serve_stdio() -> Result<(), FrameError> {
 pub async fn serve_stdio_on(host: Host) -> Result<(), FrameError> {
     let stop = Stop::default();
     let watcher = tokio::spawn(stop_on_signals(stop.clone()));
-    let served = serve(stdin(), tokio::io::stdout(), host, stop).await;
+    let served = serve_as(stdin(), tokio::io::stdout(), host, stop, Watchdog::own()).await;
     watcher.abort();
     served
 }

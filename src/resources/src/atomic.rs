@@ -1,5 +1,5 @@
 //! Files that are either the old or the new one, whatever happens in between: temporary name in the same folder,
-//! the final mode from the first byte, fsync, rename, fsync of the folder.
+//! for nobody but the owner until it is whole, fsync, rename, fsync of the folder.
 
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -11,11 +11,12 @@ use sha2::{Digest, Sha256};
 use crate::ResourceError;
 
 pub(crate) const PERMISSION_BITS: u32 = 0o7777;
+const OWNER_BITS: u32 = 0o700;
 const NAME_ATTEMPTS: u32 = 16;
 const COPY_BYTES: usize = 256 * 1024;
 
 /// Writes `content` so that nobody ever sees half of it.
-pub(crate) fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), ResourceError> {
+pub fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), ResourceError> {
     let mut staged = Staged::create(path, mode)?;
     staged.write(content)?;
     staged.commit()
@@ -49,6 +50,7 @@ pub(crate) struct Staged {
     file: fs::File,
     temporary: PathBuf,
     path: PathBuf,
+    mode: u32,
     committed: bool,
 }
 
@@ -62,12 +64,11 @@ impl Staged {
             let temporary = folder.join(format!(".{name}.naru-{}-{attempt}", std::process::id()));
             let mut options = fs::OpenOptions::new();
             options.write(true).create_new(true);
-            options.options_mut().mode(mode & PERMISSION_BITS);
+            options.options_mut().mode(mode & OWNER_BITS);
             match options.open(&temporary) {
                 Ok(file) => {
-                    // The umask may have taken bits away; it cannot have added any.
-                    file.set_permissions(std::fs::Permissions::from_mode(mode & PERMISSION_BITS))?;
-                    return Ok(Self { file, temporary, path: path.to_owned(), committed: false });
+                    let mode = mode & PERMISSION_BITS;
+                    return Ok(Self { file, temporary, path: path.to_owned(), mode, committed: false });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error.into()),
@@ -84,6 +85,8 @@ impl Staged {
     }
 
     pub(crate) fn commit(mut self) -> Result<(), ResourceError> {
+        // Neither the umask nor the narrow mode of before counts now.
+        self.file.set_permissions(std::fs::Permissions::from_mode(self.mode))?;
         self.file.sync_all()?;
         fs::rename(&self.temporary, &self.path)?;
         self.committed = true;
@@ -152,6 +155,17 @@ mod tests {
         assert_eq!(mode(&path).unwrap(), Some(0o640));
         let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(names, 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn nobody_else_reads_along_while_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut staged = Staged::create(&folder.path().join("file"), 0o644).unwrap();
+        staged.write(b"x").unwrap();
+        assert_eq!(mode(&staged.temporary).unwrap(), Some(0o600));
+        let path = staged.path.clone();
+        staged.commit().unwrap();
+        assert_eq!(mode(&path).unwrap(), Some(0o644));
     }
 
     #[test]

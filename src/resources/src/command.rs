@@ -37,6 +37,7 @@ pub struct Program<'a> {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     deadline: Duration,
+    output_limit_bytes: usize,
 }
 
 impl<'a> Program<'a> {
@@ -48,6 +49,7 @@ impl<'a> Program<'a> {
             arguments: Vec::new(),
             environment: vec![("LC_ALL".to_owned(), "C.UTF-8".to_owned())],
             deadline: SHORT_DEADLINE,
+            output_limit_bytes: MAX_OUTPUT_BYTES,
         }
     }
 
@@ -66,6 +68,13 @@ impl<'a> Program<'a> {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// How much of its output is kept, counted from the beginning.
+    #[must_use]
+    pub fn output_limit_bytes(mut self, bytes: usize) -> Self {
+        self.output_limit_bytes = bytes;
         self
     }
 
@@ -100,8 +109,8 @@ impl<'a> Program<'a> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let stdout = Collector::start(child.stdout.take());
-        let stderr = Collector::start(child.stderr.take());
+        let stdout = Collector::start(child.stdout.take(), self.output_limit_bytes);
+        let stderr = Collector::start(child.stderr.take(), self.output_limit_bytes);
         let status = wait(&mut child, self.deadline)?;
         let (stdout, stderr) = (stdout.finish(), stderr.finish());
         let Some(status) = status else {
@@ -143,7 +152,7 @@ struct Collector {
 }
 
 impl Collector {
-    fn start(pipe: Option<impl Read + Send + 'static>) -> Self {
+    fn start(pipe: Option<impl Read + Send + 'static>, limit_bytes: usize) -> Self {
         let (sender, chunks) = mpsc::channel();
         if let Some(mut pipe) = pipe {
             thread::spawn(move || {
@@ -155,7 +164,7 @@ impl Collector {
                     }
                     kept_bytes += count;
                     // Beyond the bound the pipe is still drained, or the program would hang.
-                    if kept_bytes <= MAX_OUTPUT_BYTES && sender.send(buffer[..count].to_vec()).is_err() {
+                    if kept_bytes <= limit_bytes && sender.send(buffer[..count].to_vec()).is_err() {
                         break;
                     }
                 }

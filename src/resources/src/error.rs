@@ -19,6 +19,8 @@ const PASSING_TROUBLE: &[&str] = &[
     "503  Service Unavailable",
 ];
 
+const NO_SPACE: &str = "No space left on device";
+
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceError {
     /// `fs_err` names the path.
@@ -38,6 +40,12 @@ pub enum ResourceError {
     Refused { message: String, hint: String },
     #[error("stopped before {before}: the connection to naru ended")]
     Stopped { before: String },
+    #[error("{message}")]
+    Overtaken { message: String },
+    #[error("{message}")]
+    Passing { message: String },
+    #[error("the disk is full: {path} needs {needed_bytes} bytes, {free_bytes} are free")]
+    NoSpace { path: String, needed_bytes: u64, free_bytes: u64 },
     #[error("{path} cannot be read as {what}: {reason}")]
     Unreadable { path: String, what: &'static str, reason: String },
 }
@@ -47,11 +55,27 @@ impl ResourceError {
         Self::Refused { message: message.into(), hint: hint.into() }
     }
 
+    /// Something that waiting or another attempt may mend.
+    pub(crate) fn passing(message: impl Into<String>) -> Self {
+        Self::Passing { message: message.into() }
+    }
+
+    /// Whether the host's disk is full.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::Io(error) => matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            Self::CommandFailed { output, .. } => output.contains(NO_SPACE),
+            _ => false,
+        }
+    }
+
     /// Whether the same attempt may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::CommandTimedOut { .. } | Self::Stopped { .. } => true,
+            Self::CommandTimedOut { .. } | Self::Stopped { .. } | Self::Passing { .. } => true,
             Self::CommandFailed { output, .. } => PASSING_TROUBLE.iter().any(|sign| output.contains(sign)),
             Self::Io(error) => matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy),
             _ => false,
@@ -82,9 +106,7 @@ impl ResourceError {
             Self::ProgramMissing { program } => Some(format!("install the package that brings `{program}`")),
             Self::UnitFailed { unit, .. } => Some(format!("`journalctl -u {unit}` on the host shows the whole log")),
             Self::Refused { hint, .. } if !hint.is_empty() => Some(hint.clone()),
-            Self::CommandFailed { output, .. } if output.contains("No space left on device") => {
-                Some("free space on the host's disk".to_owned())
-            }
+            other if other.is_no_space() => Some("free space on the host's disk".to_owned()),
             Self::CommandFailed { output, .. } if output.contains("Unable to locate package") => {
                 Some("check the package sources in /etc/apt on the host".to_owned())
             }

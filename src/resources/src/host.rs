@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 /// Searched in this order; SSH gives a bare PATH without the `sbin` folders.
 const PROGRAM_FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/// The same as a search path.
+pub const PROGRAM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A host, seen through its root folder. Tests use another root and their own programs.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -69,7 +72,9 @@ impl Host {
         self.path("/run/naru/lock")
     }
 
-    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
+    /// Where a program lies: a name is looked for in the program folders, a path is taken as it is.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
         self.program_folders.iter().map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
     }
 }

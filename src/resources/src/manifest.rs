@@ -26,7 +26,10 @@ pub struct Entry {
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     pub entries: BTreeMap<String, Entry>,
-    /// Names that were put since it was loaded.
+    /// Permission bits as Naru left them, of those entries that are files or folders.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) modes: BTreeMap<String, u32>,
+    /// Names that were put or removed since it was loaded.
     #[serde(skip)]
     changed: BTreeSet<String>,
 }
@@ -40,6 +43,21 @@ impl Manifest {
             what: "the list of what naru put on this host",
             reason: error.to_string(),
         })
+    }
+
+    /// The same for a file or a folder, which has permission bits.
+    pub(crate) fn put_with_mode(&mut self, path: &str, kind: &str, sha256: &str, mode: u32) {
+        self.put(path, kind, sha256);
+        if self.modes.insert(path.to_owned(), mode) != Some(mode) {
+            self.changed.insert(path.to_owned());
+        }
+    }
+
+    pub(crate) fn remove(&mut self, path: &str) {
+        self.modes.remove(path);
+        if self.entries.remove(path).is_some() {
+            self.changed.insert(path.to_owned());
+        }
     }
 
     pub fn put(&mut self, path: &str, kind: &str, sha256: &str) {
@@ -59,7 +77,14 @@ impl Manifest {
         let _turn = turn(host)?;
         let mut present = Self::load(host)?;
         for name in &self.changed {
-            present.entries.insert(name.clone(), self.entries[name].clone());
+            match self.entries.get(name) {
+                Some(entry) => present.entries.insert(name.clone(), entry.clone()),
+                None => present.entries.remove(name),
+            };
+            match self.modes.get(name) {
+                Some(mode) => present.modes.insert(name.clone(), *mode),
+                None => present.modes.remove(name),
+            };
         }
         let bytes = serde_json::to_vec_pretty(&present).map_err(io::Error::other)?;
         atomic::write(&host.manifest(), MODE, &bytes)?;
@@ -112,6 +137,23 @@ mod tests {
         one.save(&host).unwrap();
         let names: Vec<String> = Manifest::load(&host).unwrap().entries.into_keys().collect();
         assert_eq!(names, ["/etc/a", "/etc/b"]);
+    }
+
+    #[test]
+    fn what_was_removed_stays_away_and_what_others_put_meanwhile_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::below(folder.path(), Vec::new());
+        let mut first = Manifest::default();
+        first.put_with_mode("/etc/a", "file", "a", 0o644);
+        first.save(&host).unwrap();
+        let (mut one, mut other) = (Manifest::load(&host).unwrap(), Manifest::load(&host).unwrap());
+        one.remove("/etc/a");
+        other.put("/etc/b", "file", "b");
+        other.save(&host).unwrap();
+        one.save(&host).unwrap();
+        let left = Manifest::load(&host).unwrap();
+        assert_eq!(left.entries.keys().collect::<Vec<_>>(), ["/etc/b"]);
+        assert!(left.modes.is_empty());
     }
 
     #[test]

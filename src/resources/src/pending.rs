@@ -8,6 +8,7 @@ use crate::Resource;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     paths: BTreeSet<String>,
+    removed: BTreeSet<String>,
     packages: bool,
 }
 
@@ -27,6 +28,10 @@ impl Pending {
             Resource::KeyPair { private_path, public_path } => {
                 self.paths.extend([private_path.clone(), public_path.clone()]);
             }
+            Resource::Absent { path } => {
+                self.paths.insert(path.clone());
+                self.removed.insert(path.clone());
+            }
             Resource::Packages { .. } => self.packages = true,
             _ => {}
         }
@@ -36,6 +41,11 @@ impl Pending {
     pub(crate) fn changed<'a>(&'a self, path: &str) -> Option<&'a str> {
         let below = format!("{}/", path.trim_end_matches('/'));
         self.paths.iter().map(String::as_str).find(|changed| *changed == path || changed.starts_with(&below))
+    }
+
+    /// Whether this path is going to be removed.
+    pub(crate) fn removed(&self, path: &str) -> bool {
+        self.removed.contains(path)
     }
 
     /// Whether packages are going to be installed, which may bring programs and units that are not there yet.

@@ -1,5 +1,6 @@
 //! The vocabulary: every resource kind and the change report of one.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -53,12 +54,19 @@ impl Resource {
 
 /// Text of a file. A sensitive one is never shown in a diff, a plan or a journal; it holds markers of secrets
 /// (`crate::secret`) that are replaced just before it leaves for the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Content {
     pub text: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sensitive: bool,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if self.sensitive { "(secret)" } else { &self.text };
+        formatter.debug_struct("Content").field("text", &text).field("sensitive", &self.sensitive).finish()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::kinds::{self, Kind};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
-use crate::{Change, Host, Resource, ResourceError};
+use crate::{Change, Host, Resource, ResourceError, revert};
 
 /// Asks a running `apply_all` to stop after the resource it is at. Clones share one switch.
 #[derive(Debug, Clone, Default)]
@@ -37,11 +37,25 @@ pub fn check_all(host: &Host, resources: &[Resource]) -> Result<Vec<Change>, Res
     Ok(changes)
 }
 
+/// Asked before each resource is changed; an error stops there.
+pub type Guard<'a> = &'a dyn Fn() -> Result<(), ResourceError>;
+
 /// Makes it so, in this order, and stops at the first failure: then the error comes with what was done before it.
 pub fn apply_all(
     host: &Host,
     resources: &[Resource],
     stop: &Stop,
+) -> Result<Vec<Change>, (ResourceError, Vec<Change>)> {
+    revert::refuse_pending(host).map_err(|error| (error, Vec::new()))?;
+    apply_guarded(host, resources, stop, &|| Ok(()))
+}
+
+/// The same as long as `guard` allows it, and also while a change waits to be confirmed: the caller looks after that.
+pub fn apply_guarded(
+    host: &Host,
+    resources: &[Resource],
+    stop: &Stop,
+    guard: Guard<'_>,
 ) -> Result<Vec<Change>, (ResourceError, Vec<Change>)> {
     let mut changes = Vec::new();
     let mut manifest = match Manifest::load(host) {
@@ -49,7 +63,7 @@ pub fn apply_all(
         Err(error) => return Err((error, changes)),
     };
     for (index, resource) in resources.iter().enumerate() {
-        let outcome = apply_one(host, resource, &mut manifest, stop);
+        let outcome = apply_one(host, resource, &mut manifest, stop, guard);
         // Also after a failure: what was written before it is there.
         let saved = manifest.save(host);
         match outcome.and_then(|change| saved.map(|()| change)) {
@@ -66,6 +80,7 @@ fn apply_one(
     resource: &Resource,
     manifest: &mut Manifest,
     stop: &Stop,
+    guard: Guard<'_>,
 ) -> Result<Option<Change>, ResourceError> {
     let kind: &dyn Kind = &*kinds::of(resource);
     let change = kind.check(host, &Pending::default())?;
@@ -73,6 +88,7 @@ fn apply_one(
         if stop.is_stopped() {
             return Err(ResourceError::Stopped { before: format!("`{}`", change.summary) });
         }
+        guard()?;
         tracing::info!(change = change.summary, "applying");
         kind.apply(host)?;
     }

@@ -77,8 +77,8 @@ impl Kind for AuthorityFiles<'_> {
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
-        manifest.put(&self.authority.certificate_path, "authority", "");
-        manifest.put(&self.authority.key_path, "authority", "");
+        manifest.put_with_mode(&self.authority.certificate_path, "authority", "", CERTIFICATE_MODE);
+        manifest.put_with_mode(&self.authority.key_path, "authority", "", KEY_MODE);
         Ok(())
     }
 }

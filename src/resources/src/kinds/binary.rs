@@ -1,16 +1,7 @@
-//! An executable copied from the artifact store. Programs are tens of megabytes, so their hash is kept beside with
-//! what the file looked like when it was computed; a file that looks the same is not read again.
-
-use std::collections::BTreeMap;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-
-use fs_err as fs;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+//! An executable copied from the artifact store.
 
 use super::{Kind, change};
+use crate::hashes::Hashes;
 use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Host, ResourceError, atomic};
@@ -23,33 +14,12 @@ pub(crate) struct Binary<'a> {
     pub(crate) sha256: &'a str,
 }
 
-/// What a file looked like when its hash was computed. A change of any content changes the change time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Seen {
-    inode: u64,
-    size_bytes: u64,
-    changed_seconds: i64,
-    changed_nanoseconds: i64,
-    sha256: String,
-}
-
 impl Binary<'_> {
     fn current_hash(&self, host: &Host) -> Result<Option<String>, ResourceError> {
-        let path = host.path(self.path);
-        if atomic::mode(&path)?.is_none() {
-            return Ok(None);
-        }
-        let seen = look(&path, String::new())?;
-        let known = load(host);
-        if let Some(before) = known.get(self.path)
-            && (Seen { sha256: before.sha256.clone(), ..seen }) == *before
-        {
-            return Ok(Some(before.sha256.clone()));
-        }
-        let mut hash = Sha256::new();
-        io::copy(&mut fs::File::open(&path)?, &mut HashWriter(&mut hash))?;
-        Ok(Some(hex::encode(hash.finalize())))
+        let mut hashes = Hashes::load(host);
+        let hash = hashes.sha256(self.path)?;
+        hashes.save()?;
+        Ok(hash)
     }
 }
 
@@ -79,49 +49,8 @@ impl Kind for Binary<'_> {
         atomic::copy(&artifact, &host.path(self.path), MODE, self.sha256)
     }
 
-    fn record(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
-        manifest.put(self.path, "binary", self.sha256);
-        let mut known = load(host);
-        let seen = look(&host.path(self.path), self.sha256.to_owned())?;
-        if known.get(self.path) != Some(&seen) {
-            known.insert(self.path.to_owned(), seen);
-            let bytes = serde_json::to_vec_pretty(&known).map_err(io::Error::other)?;
-            atomic::write(&store(host), 0o600, &bytes)?;
-        }
-        Ok(())
-    }
-}
-
-fn store(host: &Host) -> PathBuf {
-    host.state_directory().join("hashes.json")
-}
-
-/// An unreadable list only costs computing the hash again.
-fn load(host: &Host) -> BTreeMap<String, Seen> {
-    let bytes = atomic::read(&store(host)).ok().flatten().unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
-}
-
-fn look(path: &std::path::Path, sha256: String) -> Result<Seen, ResourceError> {
-    let metadata = fs::metadata(path)?;
-    Ok(Seen {
-        inode: metadata.ino(),
-        size_bytes: metadata.len(),
-        changed_seconds: metadata.ctime(),
-        changed_nanoseconds: metadata.ctime_nsec(),
-        sha256,
-    })
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
+    fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        manifest.put_with_mode(self.path, "binary", self.sha256, MODE);
         Ok(())
     }
 }

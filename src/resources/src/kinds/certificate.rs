@@ -95,11 +95,11 @@ impl Kind for CertificateFiles<'_> {
 }
 
 fn record(certificate: &Certificate, manifest: &mut Manifest) {
-    for path in [&certificate.certificate_path, &certificate.key_path] {
-        manifest.put(path, "certificate", "");
+    for (path, mode) in [(&certificate.certificate_path, CERTIFICATE_MODE), (&certificate.key_path, KEY_MODE)] {
+        manifest.put_with_mode(path, "certificate", "", mode);
     }
     if !manifest.entries.contains_key(&certificate.authority_path) {
-        manifest.put(&certificate.authority_path, "certificate", "");
+        manifest.put_with_mode(&certificate.authority_path, "certificate", "", CERTIFICATE_MODE);
     }
 }
 

@@ -46,7 +46,7 @@ impl Kind for Directory<'_> {
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
-        manifest.put(self.path, "directory", "");
+        manifest.put_with_mode(self.path, "directory", "", self.mode);
         Ok(())
     }
 }

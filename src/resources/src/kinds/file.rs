@@ -7,7 +7,7 @@ use fs_err as fs;
 use super::{Kind, change};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
-use crate::{Change, Content, Host, ResourceError, atomic, text_diff};
+use crate::{Change, Content, Host, ResourceError, atomic, originals, text_diff};
 
 pub(crate) struct File<'a> {
     pub(crate) path: &'a str,
@@ -76,12 +76,16 @@ impl Kind for File<'_> {
         match self.compare(host)? {
             Found::Same => Ok(()),
             Found::Mode(_) => Ok(fs::set_permissions(&path, std::fs::Permissions::from_mode(self.mode))?),
-            _ => atomic::write(&path, self.mode, self.content.text.as_bytes()),
+            _ => {
+                originals::keep(host, self.path)?;
+                atomic::write(&path, self.mode, self.content.text.as_bytes())
+            }
         }
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
-        manifest.put(self.path, "file", &atomic::sha256(self.content.text.as_bytes()));
+        let sha256 = atomic::sha256(self.content.text.as_bytes());
+        manifest.put_with_mode(self.path, "file", &sha256, self.mode);
         Ok(())
     }
 }
@@ -118,7 +122,7 @@ mod tests {
         let file = File { path: "/etc/secret", mode: 0o600, content: &secret };
         let found = file.check(&host, &Pending::default()).unwrap().unwrap();
         assert_eq!(found.diff, None);
-        assert!(!format!("{found:?}").contains("hunter2"));
+        assert!(!format!("{found:?} {secret:?}").contains("hunter2"));
     }
 
     #[test]

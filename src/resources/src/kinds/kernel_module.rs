@@ -10,7 +10,7 @@ use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Host, ResourceError, atomic};
 
-const FILE: &str = "/etc/modules-load.d/naru.conf";
+pub(crate) const FILE: &str = "/etc/modules-load.d/naru.conf";
 const HEADER: &str = "# Kept by naru; changes here are overwritten.\n";
 /// What shows that a feature is in a kernel without a list of built-in modules.
 const TRACES: &[(&str, &str)] = &[
@@ -94,7 +94,7 @@ impl Kind for KernelModule<'_> {
 
     fn record(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
         if let Some(bytes) = atomic::read(&host.path(FILE))? {
-            manifest.put(FILE, "kernelModule", &atomic::sha256(&bytes));
+            manifest.put_with_mode(FILE, "kernelModule", &atomic::sha256(&bytes), 0o644);
         }
         Ok(())
     }

@@ -53,8 +53,8 @@ impl Kind for KeyPair<'_> {
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
-        manifest.put(self.private_path, "keyPair", "");
-        manifest.put(self.public_path, "keyPair", "");
+        manifest.put_with_mode(self.private_path, "keyPair", "", PRIVATE_MODE);
+        manifest.put_with_mode(self.public_path, "keyPair", "", PUBLIC_MODE);
         Ok(())
     }
 }

@@ -7,13 +7,13 @@ pub(crate) mod certificate;
 mod directory;
 mod file;
 pub(crate) mod image;
-mod kernel_module;
+pub(crate) mod kernel_module;
 mod key_pair;
 mod packages;
 pub(crate) mod pause;
 mod pause_code;
-mod swap;
-mod sysctl;
+pub(crate) mod swap;
+pub(crate) mod sysctl;
 pub(crate) mod systemd;
 mod unit;
 

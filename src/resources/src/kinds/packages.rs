@@ -6,6 +6,7 @@ use fs_err as fs;
 
 use super::{Kind, change};
 use crate::command::Program;
+use crate::host::PROGRAM_PATH;
 use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Host, ResourceError};
@@ -97,7 +98,7 @@ fn apt_get(host: &Host, deadline: Duration) -> Program<'_> {
     Program::new(host, "apt-get")
         .environment("DEBIAN_FRONTEND", "noninteractive")
         .environment("NEEDRESTART_SUSPEND", "1")
-        .environment("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .environment("PATH", PROGRAM_PATH)
         .arguments(["-o", LOCK_WAIT, "-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0"])
         .arguments(["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"])
         .deadline(deadline)

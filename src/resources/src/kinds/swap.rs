@@ -7,7 +7,7 @@ use crate::command::Program;
 use crate::pending::Pending;
 use crate::{Change, Host, ResourceError, atomic, text_diff};
 
-const FSTAB: &str = "/etc/fstab";
+pub(crate) const FSTAB: &str = "/etc/fstab";
 const MARK: &str = "# off by naru: ";
 
 pub(crate) struct Swap {
@@ -79,6 +79,19 @@ fn without_swap(fstab: &str) -> String {
     text
 }
 
+/// Gives the table its swap lines back; tells whether there were any.
+pub(crate) fn restore_table(host: &Host) -> Result<bool, ResourceError> {
+    let path = host.path(FSTAB);
+    let fstab = atomic::read_text(&path)?;
+    let with: String = fstab.split_inclusive('\n').map(|line| line.strip_prefix(MARK).unwrap_or(line)).collect();
+    if with == fstab {
+        return Ok(false);
+    }
+    let mode = atomic::mode(&path)?.unwrap_or(0o644);
+    atomic::write(&path, mode, with.as_bytes())?;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +104,11 @@ mod tests {
         assert!(without.contains("# off by naru: UUID=2 none swap sw 0 0\n"), "{without}");
         assert!(without.contains("\nUUID=1 / ext4"), "{without}");
         assert_eq!(without_swap(&without), without);
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::below(folder.path(), Vec::new());
+        atomic::write(&host.path(FSTAB), 0o644, without.as_bytes()).unwrap();
+        assert!(restore_table(&host).unwrap() && !restore_table(&host).unwrap());
+        assert_eq!(atomic::read_text(&host.path(FSTAB)).unwrap(), TABLE);
     }
 
     #[test]

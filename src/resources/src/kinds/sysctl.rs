@@ -10,7 +10,7 @@ use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Host, ResourceError, atomic};
 
-const FILE: &str = "/etc/sysctl.d/90-naru.conf";
+pub(crate) const FILE: &str = "/etc/sysctl.d/90-naru.conf";
 const HEADER: &str = "# Kept by naru; changes here are overwritten.\n";
 
 pub(crate) struct Sysctl<'a> {
@@ -20,7 +20,7 @@ pub(crate) struct Sysctl<'a> {
 
 impl Sysctl<'_> {
     /// `net.ipv4.conf.eth0/100.forwarding`: dots and slashes trade places, as sysctl(8) does.
-    fn kernel_path(&self, host: &Host) -> PathBuf {
+    pub(crate) fn kernel_path(&self, host: &Host) -> PathBuf {
         let swapped: String = self
             .key
             .chars()
@@ -33,7 +33,7 @@ impl Sysctl<'_> {
         host.path("/proc/sys").join(swapped)
     }
 
-    fn current(&self, host: &Host) -> Option<String> {
+    pub(crate) fn current(&self, host: &Host) -> Option<String> {
         fs::read_to_string(self.kernel_path(host)).ok().map(|text| normalized(&text))
     }
 
@@ -75,7 +75,8 @@ impl Kind for Sysctl<'_> {
     }
 
     fn record(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
-        manifest.put(FILE, "sysctl", &atomic::sha256(atomic::read_text(&host.path(FILE))?.as_bytes()));
+        let sha256 = atomic::sha256(atomic::read_text(&host.path(FILE))?.as_bytes());
+        manifest.put_with_mode(FILE, "sysctl", &sha256, 0o644);
         Ok(())
     }
 }

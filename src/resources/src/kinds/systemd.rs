@@ -12,6 +12,7 @@ use crate::{Host, ResourceError};
 const START_DEADLINE: Duration = Duration::from_secs(180);
 const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,Result,\
                           ExecMainStartTimestamp,ExecMainStartTimestampMonotonic,ActiveEnterTimestamp";
+const MAX_JOURNAL_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) const JOURNAL_LINES: u32 = 20;
 
 /// The state of a unit; all empty when systemd cannot be asked.
@@ -106,6 +107,17 @@ pub(crate) fn systemctl(host: &Host, arguments: &[&str]) -> Result<(), ResourceE
     Program::new(host, "systemctl").arguments(arguments).run().map(drop)
 }
 
+/// Stops a unit and keeps it from starting at boot.
+pub(crate) fn retire(host: &Host, unit: &str) -> Result<(), ResourceError> {
+    Program::new(host, "systemctl")
+        .arguments(["disable", "--now", "--quiet", "--", unit])
+        .deadline(START_DEADLINE)
+        .run()?;
+    // A failed unit is remembered after its file is gone.
+    let _ = systemctl(host, &["reset-failed", "--", unit]);
+    Ok(())
+}
+
 /// Starts or restarts a unit and waits until it is ready; a failure carries the end of its journal.
 pub(crate) fn run(host: &Host, verb: &str, unit: &str) -> Result<(), ResourceError> {
     // A unit that failed too often refuses to start until its counter is reset.
@@ -123,31 +135,57 @@ pub(crate) fn run(host: &Host, verb: &str, unit: &str) -> Result<(), ResourceErr
     })
 }
 
-/// ActiveState of those of these units that exist, by name; empty when systemd cannot be asked.
-#[must_use]
-pub fn unit_states(host: &Host, units: &[&str]) -> Vec<(String, String)> {
-    let show = Program::new(host, "systemctl")
-        .arguments(["show", "--no-pager", "--property", "Id,LoadState,ActiveState", "--"])
-        .arguments(units);
-    let Ok(output) = show.run() else { return Vec::new() };
-    output.stdout.split("\n\n").filter_map(unit_state).collect()
+/// How a unit is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitStatus {
+    pub name: String,
+    /// ActiveState.
+    pub active_state: String,
+    /// SubState.
+    pub sub_state: String,
+    /// When its main process began; nothing when it does not run.
+    pub started: Option<Timestamp>,
 }
 
-fn unit_state(block: &str) -> Option<(String, String)> {
-    let value =
-        |name: &str| block.lines().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')));
-    if value("LoadState")? == "not-found" {
+/// Those of these units that exist, asked all at once; none when systemd cannot be asked.
+#[must_use]
+pub fn unit_states(host: &Host, units: &[&str]) -> Vec<UnitStatus> {
+    let show = |timestamps: &[&str]| {
+        Program::new(host, "systemctl")
+            .arguments(["show", "--no-pager", "--property", &format!("Id,{PROPERTIES}")])
+            .arguments(timestamps)
+            .arguments(["--"])
+            .arguments(units)
+            .run()
+    };
+    let Ok(output) = show(&["--timestamp=us+utc"]).or_else(|_| show(&[])) else { return Vec::new() };
+    let uptime = fs::read_to_string(host.path("/proc/uptime")).unwrap_or_default();
+    let now = Timestamp::now();
+    output.stdout.split("\n\n").filter_map(|block| unit_state(block, now, &uptime)).collect()
+}
+
+fn unit_state(block: &str, now: Timestamp, uptime: &str) -> Option<UnitStatus> {
+    let name = block.lines().find_map(|line| line.strip_prefix("Id="))?.to_owned();
+    let state = parse(block, now, uptime);
+    if state.load == "not-found" {
         return None;
     }
-    Some((value("Id")?.to_owned(), value("ActiveState")?.to_owned()))
+    let started = state.started.filter(|_| state.is_active());
+    Some(UnitStatus { name, active_state: state.active, sub_state: state.sub, started })
 }
 
 /// The last lines of a unit's journal; none when there is no journal to read.
 pub fn journal(host: &Host, unit: &str, lines: u32) -> Vec<String> {
-    let read = Program::new(host, "journalctl")
-        .arguments(["--no-pager", "--output=cat", "--lines", &lines.to_string(), "--unit", unit])
-        .run();
-    read.map(|output| output.stdout.lines().map(str::to_owned).collect()).unwrap_or_default()
+    read_journal(host, unit, lines).unwrap_or_default()
+}
+
+/// The same, for those who want to know why there are none.
+pub fn read_journal(host: &Host, unit: &str, lines: u32) -> Result<Vec<String>, ResourceError> {
+    let output = Program::new(host, "journalctl")
+        .arguments(["--no-pager", "--quiet", "--output=cat", "--lines", &lines.to_string(), "--unit", unit])
+        .output_limit_bytes(MAX_JOURNAL_BYTES)
+        .run()?;
+    Ok(output.stdout.lines().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -181,10 +219,14 @@ pub(crate) mod tests {
 
     #[test]
     fn states_of_several_units() {
-        let block = "Id=containerd.service\nLoadState=loaded\nActiveState=active";
-        assert_eq!(unit_state(block).unwrap(), ("containerd.service".to_owned(), "active".to_owned()));
-        let block = "Id=x.service\nLoadState=not-found\nActiveState=inactive";
-        assert_eq!(unit_state(block), None, "no such unit");
+        let of = |block: &str| unit_state(block, Timestamp::now(), "");
+        let block = "Id=containerd.service\nLoadState=loaded\nActiveState=active\n\
+                     ExecMainStartTimestamp=Fri 2026-11-20 13:10:00.123456 UTC";
+        let unit = of(block).unwrap();
+        assert_eq!((unit.name.as_str(), unit.active_state.as_str()), ("containerd.service", "active"));
+        assert_eq!(unit.started.unwrap(), "2026-11-20T13:10:00.123456Z".parse().unwrap());
+        assert_eq!(of(&block.replace("=active", "=failed")).unwrap().started, None, "it runs no more");
+        assert_eq!(of("Id=x.service\nLoadState=not-found\nActiveState=inactive"), None, "no such unit");
     }
 
     #[test]

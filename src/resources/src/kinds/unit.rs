@@ -13,6 +13,7 @@ use crate::pending::Pending;
 use crate::{Change, Content, Disruption, Host, ResourceError, atomic, text_diff};
 
 const MODE: u32 = 0o644;
+const SENSITIVE_MODE: u32 = 0o600;
 const FOLDER: &str = "/etc/systemd/system";
 
 pub(crate) struct Unit<'a> {
@@ -28,6 +29,8 @@ struct Steps {
     write: Option<&'static str>,
     diff: Option<String>,
     unmask: bool,
+    /// systemd has not read the unit's files as they are now.
+    reload: bool,
     /// `Some(true)`: enable, `Some(false)`: disable.
     enable: Option<bool>,
     run: Option<Run>,
@@ -54,7 +57,7 @@ impl Unit<'_> {
         let mut steps = Steps::default();
         if let Some(content) = self.content {
             let path = self.path();
-            let file = File { path: &path, mode: MODE, content };
+            let file = File { path: &path, mode: mode(content), content };
             let (verb, old) = match file.compare(host)? {
                 Found::Same => (None, None),
                 Found::Absent | Found::Link => (Some("create"), None),
@@ -67,6 +70,7 @@ impl Unit<'_> {
             }
         }
         steps.unmask = state.is_masked();
+        steps.reload = state.needs_reload;
         steps.enable = match state.is_enabled() {
             Some(enabled) if enabled != self.enabled => Some(self.enabled),
             _ => None,
@@ -79,7 +83,10 @@ impl Unit<'_> {
         if !state.is_active() {
             return Some(Run::Start);
         }
-        if rewritten || state.needs_reload {
+        // A unit of a package whose files a package changed is read again and goes on running; with a file of ours it
+        // may have been started between our writing and systemd's reading.
+        let has_ours = self.content.is_some() || host.path(self.drop_ins()).exists();
+        if rewritten || (state.needs_reload && has_ours) {
             return Some(Run::Restart(self.name.to_owned()));
         }
         let (own, drop_ins) = (self.path(), self.drop_ins());
@@ -97,6 +104,9 @@ impl Unit<'_> {
         let mut verbs: Vec<&str> = steps.write.into_iter().collect();
         if steps.unmask {
             verbs.push("unmask");
+        }
+        if steps.reload && steps.run.is_none() {
+            verbs.push("reread");
         }
         match steps.enable {
             Some(true) => verbs.push("enable"),
@@ -131,7 +141,8 @@ impl Kind for Unit<'_> {
             other => other?,
         };
         let steps = self.steps(host, pending, &state)?;
-        if steps.write.is_none() && !steps.unmask && steps.enable.is_none() && steps.run.is_none() {
+        let files = steps.write.is_some() || steps.unmask || steps.reload;
+        if !files && steps.enable.is_none() && steps.run.is_none() {
             return Ok(None);
         }
         let disruption = steps.run.as_ref().map(|run| match run {
@@ -148,7 +159,7 @@ impl Kind for Unit<'_> {
         if let Some(content) = self.content
             && steps.write.is_some()
         {
-            File { path: &self.path(), mode: MODE, content }.apply(host)?;
+            File { path: &self.path(), mode: mode(content), content }.apply(host)?;
         }
         if steps.unmask {
             systemd::systemctl(host, &["unmask", "--", self.name])?;
@@ -173,10 +184,15 @@ impl Kind for Unit<'_> {
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
         if let Some(content) = self.content {
-            manifest.put(&self.path(), "unit", &atomic::sha256(content.text.as_bytes()));
+            let sha256 = atomic::sha256(content.text.as_bytes());
+            manifest.put_with_mode(&self.path(), "unit", &sha256, mode(content));
         }
         Ok(())
     }
+}
+
+fn mode(content: &Content) -> u32 {
+    if content.sensitive { SENSITIVE_MODE } else { MODE }
 }
 
 /// When a file, or anything directly in a folder, last changed. A time in the future tells of a wrong clock, not of
@@ -270,6 +286,21 @@ mod tests {
         assert_eq!(unit.check(&host, &Pending::default()).unwrap(), None, "static: nothing to enable");
         atomic::write(&host.path("/etc/systemd/system/containerd.service.d/10-naru.conf"), 0o644, b"x").unwrap();
         assert!(unit.check(&host, &Pending::default()).unwrap().unwrap().summary.starts_with("restart"));
+    }
+
+    #[test]
+    fn a_package_that_changed_its_own_unit_is_read_again_and_goes_on_running() {
+        let folder = tempfile::tempdir().unwrap();
+        let stale = show("loaded", "active", "enabled", LONG_AGO).replace("Reload=no", "Reload=yes");
+        let host = host(folder.path(), &stale);
+        let unit = Unit { name: "containerd.service", content: None, enabled: true, restart_on: &[] };
+        let found = unit.check(&host, &Pending::default()).unwrap().unwrap();
+        assert_eq!((found.summary.as_str(), found.disruption), ("reread containerd.service", None));
+        unit.apply(&host).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("log")).unwrap().trim(), "daemon-reload");
+        atomic::write(&host.path("/etc/systemd/system/containerd.service.d/1.conf"), 0o644, b"x").unwrap();
+        let found = unit.check(&host, &Pending::default()).unwrap().unwrap();
+        assert_eq!(found.summary, "restart containerd.service", "a drop-in of ours was not read");
     }
 
     #[test]
