@@ -3,22 +3,24 @@
 use std::io::SeekFrom;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use naru_agent::{Client, ClientError, Host, Request, Response, Stop, serve};
 use tokio::io::{AsyncRead, AsyncSeekExt, AsyncWrite};
 use tokio::sync::Mutex;
 
-use crate::{AgentProgram, Credentials, Deadlines, ExecOutput, HostAddress, HostError, HostKeyPolicy, Session};
+use crate::channel::Watch;
+use crate::link::Started;
+use crate::session::late;
+use crate::{Deadlines, HostError, HostLink, Session};
 
 const PIPE_BYTES: usize = 1024 * 1024;
-const QUESTION_DEADLINE: Duration = Duration::from_secs(120);
-/// Installing packages over a slow line is the longest there is.
-const APPLY_DEADLINE: Duration = Duration::from_secs(30 * 60);
-const UPLOAD_DEADLINE: Duration = Duration::from_secs(15 * 60);
-/// Added to the time that an API call may take by itself.
-const API_MARGIN: Duration = Duration::from_secs(10);
+/// Added to the time that something may take by itself.
+const MARGIN: Duration = Duration::from_secs(10);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+/// Once for a program that is missing, once for one that is damaged and then missing.
+const MAX_STARTS: usize = 3;
 
 type AgentClient = Client<Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>>;
 
@@ -30,32 +32,39 @@ pub struct Connection {
 
 struct Inner {
     name: String,
-    client: Mutex<AgentClient>,
+    agent: Mutex<Agent>,
     /// None for the agent in this process.
-    session: Option<Session>,
+    link: Option<HostLink>,
+    deadlines: Deadlines,
+    requests: AtomicU64,
+}
+
+struct Agent {
+    client: AgentClient,
+    remote: Option<Remote>,
+}
+
+struct Remote {
+    watch: Watch,
+    session: Arc<Session>,
+    /// Until then it may be that there is no agent at all.
+    has_answered: bool,
+}
+
+impl Agent {
+    fn remote(started: Started) -> Self {
+        let Started { command, session } = started;
+        let client = Client::new(Box::new(command.stdout) as _, Box::new(command.stdin) as _);
+        Self { client, remote: Some(Remote { watch: command.watch, session, has_answered: false }) }
+    }
 }
 
 impl Connection {
-    /// Connects by SSH, puts the agent there if needed, and starts it.
-    pub async fn open(
-        host: &HostAddress,
-        credentials: &Credentials,
-        policy: &HostKeyPolicy,
-        deadlines: &Deadlines,
-        program: &AgentProgram,
-    ) -> Result<Self, HostError> {
-        let session = Session::connect(host, credentials, policy, deadlines).await?;
-        Self::on(session, deadlines, program).await
-    }
-
-    /// Starts the agent on a session that is open already.
-    pub async fn on(session: Session, deadlines: &Deadlines, program: &AgentProgram) -> Result<Self, HostError> {
-        let command = program.install(&session, deadlines).await?;
-        let stream = session.start(&command).await?;
-        let (reader, writer) = tokio::io::split(stream);
-        let client = Client::new(Box::new(reader) as _, Box::new(writer) as _);
-        let name = session.host().name.clone();
-        Ok(Self { inner: Arc::new(Inner { name, client: Mutex::new(client), session: Some(session) }) })
+    pub(crate) fn on(link: HostLink, started: Started) -> Self {
+        let (name, deadlines) = (link.name().to_owned(), link.route().deadlines);
+        let agent = Mutex::new(Agent::remote(started));
+        let inner = Inner { name, agent, link: Some(link), deadlines, requests: AtomicU64::new(0) };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The agent in this process, for `connection: local`.
@@ -68,9 +77,16 @@ impl Connection {
                 tracing::debug!(%error, "the agent in this process ended");
             }
         });
-        let (reader, writer) = tokio::io::split(near);
-        let client = Client::new(Box::new(reader) as _, Box::new(writer) as _);
-        Self { inner: Arc::new(Inner { name: name.to_owned(), client: Mutex::new(client), session: None }) }
+        Self::over(name, near)
+    }
+
+    /// An agent at the other end of this stream.
+    #[must_use]
+    pub fn over(name: &str, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        let agent = Agent { client: Client::new(Box::new(reader) as _, Box::new(writer) as _), remote: None };
+        let (name, agent, deadlines) = (name.to_owned(), Mutex::new(agent), Deadlines::default());
+        Self { inner: Arc::new(Inner { name, agent, link: None, deadlines, requests: AtomicU64::new(0) }) }
     }
 
     #[must_use]
@@ -78,18 +94,64 @@ impl Connection {
         &self.inner.name
     }
 
+    /// Requests that were answered or tried so far, each of which is one round trip.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.inner.requests.load(Ordering::Relaxed)
+    }
+
     /// One request, one response, within what such a request may take; `Response::Failed` comes as an error.
-    pub async fn call(&self, request: Request) -> Result<Response, HostError> {
-        let deadline = deadline(&request);
-        self.call_within(request, deadline).await
+    pub async fn call(&self, request: &Request) -> Result<Response, HostError> {
+        self.call_within(request, self.deadline(request)).await
     }
 
-    pub async fn call_within(&self, request: Request, deadline: Duration) -> Result<Response, HostError> {
-        let response = self.inner.client.lock().await.call(&request, deadline).await;
-        self.judge(response)
+    pub async fn call_within(&self, request: &Request, deadline: Duration) -> Result<Response, HostError> {
+        let mut agent = self.inner.agent.lock().await;
+        for _ in 0..MAX_STARTS {
+            self.count();
+            let response = self.exchange(&mut agent, request, deadline).await?;
+            let Agent { remote, .. } = &mut *agent;
+            match (response, remote, &self.inner.link) {
+                (Err(ClientError::Ended | ClientError::Frame(_)), Some(remote), Some(link)) if !remote.has_answered => {
+                    let started = link.mend(&remote.session, &remote.watch).await?;
+                    *agent = Agent::remote(started);
+                }
+                (response, remote, _) => {
+                    if let (Ok(_), Some(remote)) = (&response, remote) {
+                        remote.has_answered = true;
+                    }
+                    return self.judge(response);
+                }
+            }
+        }
+        let reason = format!("the agent did not start in {MAX_STARTS} attempts");
+        Err(HostError::Broken { host: self.inner.name.clone(), reason })
     }
 
-    /// Sends a file as the artifact of this hash; `sent` hears how many bytes have gone out so far.
+    /// The request goes out with the command that starts the agent; whether it started is watched beside.
+    async fn exchange(
+        &self,
+        agent: &mut Agent,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<Result<Response, ClientError>, HostError> {
+        let Agent { client, remote } = agent;
+        let calling = client.call(request, deadline);
+        let Some(Remote { watch, session, has_answered: false }) = remote else { return Ok(calling.await) };
+        let start = self.inner.deadlines.start;
+        let late_start = async {
+            if watch.until(start, |now| now.has_begun).await.is_some() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            response = calling => Ok(response),
+            () = late_start => Err(late(session.host(), "starting the agent", start)),
+        }
+    }
+
+    /// Sends a file, from this offset on, as the artifact of this hash; `sent` hears how many bytes of the whole are
+    /// over there.
     pub async fn upload(
         &self,
         sha256: &str,
@@ -97,40 +159,47 @@ impl Connection {
         offset_bytes: u64,
         sent: &(dyn Fn(u64) + Sync),
     ) -> Result<(), HostError> {
+        self.start_for_upload(sha256).await?;
         let program =
             |source| HostError::Program { host: self.inner.name.clone(), path: path.display().to_string(), source };
         let mut file = tokio::fs::File::open(path).await.map_err(program)?;
         file.seek(SeekFrom::Start(offset_bytes)).await.map_err(program)?;
         let size_bytes = file.metadata().await.map_err(program)?.len();
-        let mut client = self.inner.client.lock().await;
-        let response = client.upload(sha256, size_bytes, offset_bytes, file, sent, UPLOAD_DEADLINE).await;
+        self.count();
+        let mut agent = self.inner.agent.lock().await;
+        let deadline = self.inner.deadlines.upload;
+        let response = agent.client.upload(sha256, size_bytes, offset_bytes, file, sent, deadline).await;
         self.judge(response).map(drop)
     }
 
-    /// Runs a command in the user's login shell, beside the agent; not for `connection: local`.
-    pub async fn exec(&self, command: &str, deadline: Duration) -> Result<ExecOutput, HostError> {
-        match &self.inner.session {
-            Some(session) => session.exec(command, deadline).await,
-            None => Err(HostError::Broken {
-                host: self.inner.name.clone(),
-                reason: "there is no SSH connection to the machine that we are on".to_owned(),
-            }),
+    /// Megabytes do not go to an agent of which nobody knows whether it is there.
+    async fn start_for_upload(&self, sha256: &str) -> Result<(), HostError> {
+        let is_known = self.inner.agent.lock().await.remote.as_ref().is_none_or(|remote| remote.has_answered);
+        if !is_known {
+            self.call(&Request::MissingArtifacts { sha256: vec![sha256.to_owned()] }).await?;
         }
+        Ok(())
     }
 
     /// False once a call was cut off or the line broke: then only a new connection helps.
     pub async fn is_usable(&self) -> bool {
-        let open = self.inner.session.as_ref().is_none_or(|session| !session.is_closed());
-        open && self.inner.client.lock().await.is_usable()
+        let agent = self.inner.agent.lock().await;
+        let is_open = agent.remote.as_ref().is_none_or(|remote| {
+            let has_ended = remote.watch.progress().has_ended && remote.has_answered;
+            !remote.session.is_closed() && !has_ended
+        });
+        is_open && agent.client.is_usable()
     }
 
     /// Lets the agent end in peace; dropping the last clone ends it too.
     pub async fn close(self) {
-        self.inner.client.lock().await.close(CLOSE_DEADLINE).await;
-        if let Ok(inner) = Arc::try_unwrap(self.inner).map_err(drop)
-            && let Some(session) = inner.session
-        {
-            session.close().await;
+        self.inner.agent.lock().await.client.close(CLOSE_DEADLINE).await;
+    }
+
+    fn count(&self) {
+        self.inner.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(link) = &self.inner.link {
+            link.count_request();
         }
     }
 
@@ -147,13 +216,18 @@ impl Connection {
             Err(source) => Err(HostError::Client { host: host(), source }),
         }
     }
-}
 
-fn deadline(request: &Request) -> Duration {
-    match request {
-        Request::Apply { .. } => APPLY_DEADLINE,
-        Request::Api(request) => Duration::from_millis(request.timeout_ms) + API_MARGIN,
-        _ => QUESTION_DEADLINE,
+    fn deadline(&self, request: &Request) -> Duration {
+        let Deadlines { question, change, .. } = self.inner.deadlines;
+        match request {
+            Request::Apply { .. } | Request::Reset => change,
+            Request::Api(request) => Duration::from_millis(request.timeout_ms) + MARGIN,
+            Request::Run { deadline_ms, .. } | Request::FetchArtifact { deadline_ms, .. } => {
+                Duration::from_millis(*deadline_ms) + MARGIN
+            }
+            Request::Probe { timeout_ms, .. } => Duration::from_millis(*timeout_ms) + question,
+            _ => question,
+        }
     }
 }
 
@@ -167,16 +241,18 @@ mod tests {
         let connection = Connection::local("here", Host::below(folder.path(), Vec::new()));
         let ask = || {
             let connection = connection.clone();
-            async move { connection.call(Request::MissingArtifacts { sha256: vec!["0".repeat(64)] }).await }
+            async move { connection.call(&Request::MissingArtifacts { sha256: vec!["0".repeat(64)] }).await }
         };
         let (one, two) = tokio::join!(ask(), ask());
         assert!(
             matches!(one, Ok(Response::MissingArtifacts { .. }))
                 && matches!(two, Ok(Response::MissingArtifacts { .. }))
         );
-        let refused = connection.call(Request::MissingArtifacts { sha256: vec!["../x".to_owned()] }).await.unwrap_err();
+        let request = Request::MissingArtifacts { sha256: vec!["../x".to_owned()] };
+        let refused = connection.call(&request).await.unwrap_err();
         assert!(refused.to_string().starts_with("here: "), "{refused}");
         assert!(connection.is_usable().await);
+        assert_eq!(connection.requests(), 3);
         connection.close().await;
     }
 }

@@ -1,8 +1,11 @@
 //! Why a host could not be reached or did not do its work. Every message names the host.
 
 use std::io;
+use std::sync::Arc;
 
 use naru_agent::{ClientError, Failure, FailureKind};
+
+const KIBIBYTE: u64 = 1024;
 
 /// The four ways it can fail, as a caller has to tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +18,19 @@ pub enum HostErrorKind {
     HostKey,
     /// The host answers, but the work cannot be done there.
     Agent,
+}
+
+/// Why a login does not become root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotRootReason {
+    /// Neither sudo nor doas is there.
+    Missing,
+    PasswordRequired,
+    WrongPassword,
+    /// sudo wants a terminal (`requiretty`).
+    TerminalRequired,
+    NotAllowed,
+    Other,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,12 +65,21 @@ pub enum HostError {
     Identity { host: String, path: String, reason: String },
     #[error("{host}: {user} is not let in")]
     Authentication { host: String, user: String, tried: Vec<String>, methods: String },
-    #[error("{host}: {user} may not become root")]
-    NotRoot { host: String, user: String, output: String },
+    #[error("{host}: {}", not_root(.user, *.reason))]
+    NotRoot { host: String, user: String, reason: NotRootReason, output: String },
+    #[error("{host}: the bastion {bastion} is no way there")]
+    Bastion {
+        host: String,
+        bastion: String,
+        #[source]
+        source: Arc<HostError>,
+    },
+    #[error("{host}: no further command is let in on this connection")]
+    ChannelRefused { host: String, reason: String },
+    #[error("{host}: no space is left for {directory}")]
+    NoSpace { host: String, directory: String, missing_bytes: u64, free_bytes: Option<u64> },
     #[error("{host}: `{command}` failed with status {status}")]
     Command { host: String, command: String, status: u32, output: String },
-    #[error("{host}: the login shell of {user} prints text of its own")]
-    NoisyShell { host: String, user: String, output: String },
     #[error("{host} has a {found} processor, but the agent at hand is for {program}")]
     Architecture { host: String, found: String, program: String },
     #[error("{host}: the agent program {path} cannot be read")]
@@ -81,7 +106,8 @@ impl HostError {
             Self::Resolve { .. } | Self::Unreachable { .. } | Self::Handshake { .. } | Self::Broken { .. } => {
                 HostErrorKind::Unreachable
             }
-            Self::Deadline { .. } | Self::Client { .. } => HostErrorKind::Unreachable,
+            Self::Deadline { .. } | Self::Client { .. } | Self::ChannelRefused { .. } => HostErrorKind::Unreachable,
+            Self::Bastion { source, .. } => source.kind(),
             Self::Identity { .. } | Self::Authentication { .. } | Self::NotRoot { .. } => HostErrorKind::Authentication,
             Self::HostKeyUnknown { .. }
             | Self::HostKeyChanged { .. }
@@ -102,6 +128,35 @@ impl HostError {
         }
     }
 
+    /// The host that it is about.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Resolve { host, .. }
+            | Self::Unreachable { host, .. }
+            | Self::Handshake { host, .. }
+            | Self::Broken { host, .. }
+            | Self::Deadline { host, .. }
+            | Self::HostKeyUnknown { host, .. }
+            | Self::HostKeyChanged { host, .. }
+            | Self::HostKeyRevoked { host, .. }
+            | Self::HostCertificate { host, .. }
+            | Self::PinnedKey { host, .. }
+            | Self::KnownHosts { host, .. }
+            | Self::Identity { host, .. }
+            | Self::Authentication { host, .. }
+            | Self::NotRoot { host, .. }
+            | Self::Bastion { host, .. }
+            | Self::ChannelRefused { host, .. }
+            | Self::NoSpace { host, .. }
+            | Self::Command { host, .. }
+            | Self::Architecture { host, .. }
+            | Self::Program { host, .. }
+            | Self::Client { host, .. }
+            | Self::Failed { host, .. } => host,
+        }
+    }
+
     /// More lines for those who want to know why.
     #[must_use]
     pub fn detail(&self) -> Option<String> {
@@ -112,6 +167,15 @@ impl HostError {
             | Self::Broken { reason, .. }
             | Self::Identity { reason, .. }
             | Self::HostCertificate { reason, .. } => reason.clone(),
+            Self::ChannelRefused { reason, .. } => reason.clone(),
+            Self::Bastion { source, .. } => {
+                let detail = source.detail().map(|detail| format!("\n{detail}")).unwrap_or_default();
+                format!("{source}{detail}")
+            }
+            Self::NoSpace { missing_bytes, free_bytes, .. } => {
+                let free = free_bytes.map_or_else(|| "less".to_owned(), |bytes| format!("{} KiB", bytes / KIBIBYTE));
+                format!("{} KiB are needed, {free} are free", missing_bytes.div_ceil(KIBIBYTE))
+            }
             Self::HostKeyUnknown { fingerprint, .. } => format!("it shows {fingerprint}"),
             Self::HostKeyChanged { found, recorded, place, .. } => {
                 format!("it shows {found}\nrecorded is {recorded} ({place})")
@@ -121,9 +185,7 @@ impl HostError {
                 let tried = if tried.is_empty() { "nothing to try".to_owned() } else { tried.join("\n") };
                 format!("{tried}\nthe host offers: {methods}")
             }
-            Self::NotRoot { output, .. } | Self::Command { output, .. } | Self::NoisyShell { output, .. } => {
-                output.clone()
-            }
+            Self::NotRoot { output, .. } | Self::Command { output, .. } => output.clone(),
             Self::Failed { failure, .. } => failure.detail.clone().unwrap_or_default(),
             Self::Client { source, .. } => chain(source),
             Self::KnownHosts { source, .. } | Self::Program { source, .. } => source.to_string(),
@@ -154,19 +216,51 @@ impl HostError {
             }
             Self::PinnedKey { .. } => "copy the line of /etc/ssh/ssh_host_ed25519_key.pub".to_owned(),
             Self::Identity { .. } => {
-                "ed25519 and ECDSA keys without a passphrase can be read; others through ssh-agent".to_owned()
+                "ed25519, ECDSA and RSA keys are read; `ssh-keygen -p -f KEY` rewrites one of an older format, and an \
+                 ssh-agent holds keys with a passphrase open (`ssh-add KEY`)"
+                    .to_owned()
             }
             Self::Authentication { user, .. } => {
                 format!(
                     "put your public key into ~{user}/.ssh/authorized_keys on the host, or name another key or user"
                 )
             }
-            Self::NotRoot { user, .. } => format!("let {user} use sudo without a password, or log in as root"),
-            Self::NoisyShell { .. } => "remove what prints from its .bashrc or .profile".to_owned(),
+            Self::NotRoot { user, reason, .. } => not_root_hint(user, *reason),
+            Self::Bastion { source, .. } => source.hint().unwrap_or_default(),
+            Self::ChannelRefused { .. } => "raise MaxSessions in the host's sshd_config".to_owned(),
+            Self::NoSpace { directory, .. } => format!("make room on the file system of {directory}"),
             Self::Failed { failure, .. } => failure.hint.clone().unwrap_or_default(),
             _ => String::new(),
         };
         (!text.is_empty()).then_some(text)
+    }
+}
+
+fn not_root(user: &str, reason: NotRootReason) -> String {
+    match reason {
+        NotRootReason::Missing => format!("{user} is not root, and what would make it root is not installed"),
+        NotRootReason::PasswordRequired => format!("{user} needs a password to become root"),
+        NotRootReason::WrongPassword => format!("the password for {user} to become root is wrong"),
+        NotRootReason::TerminalRequired => format!("{user} may become root only on a terminal"),
+        NotRootReason::NotAllowed => format!("{user} may not become root"),
+        NotRootReason::Other => format!("{user} does not become root"),
+    }
+}
+
+fn not_root_hint(user: &str, reason: NotRootReason) -> String {
+    match reason {
+        NotRootReason::Missing => "install sudo or doas, or log in as root".to_owned(),
+        NotRootReason::PasswordRequired => format!(
+            "give it as `become: {{password: ${{NAME}}}}` under ssh or the host, or let {user} do without (`{user} \
+             ALL=(ALL) NOPASSWD: ALL` in /etc/sudoers.d)"
+        ),
+        NotRootReason::WrongPassword => "correct what `become.password` refers to".to_owned(),
+        NotRootReason::TerminalRequired => {
+            format!("write `Defaults:{user} !requiretty` into a file in /etc/sudoers.d")
+        }
+        NotRootReason::NotAllowed | NotRootReason::Other => {
+            format!("add {user} to the group sudo (or wheel), or log in as root")
+        }
     }
 }
 

@@ -4,36 +4,30 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use russh::keys::ssh_key::certificate::CertType;
-use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 
-use crate::known_hosts::{self, KnownHosts, Verdict};
-use crate::{Deadlines, HostAddress, HostError, HostKeyPolicy, session};
-
-/// Kinds of host keys that we can check, most wanted first.
-const ALGORITHMS: [Algorithm; 4] = [
-    Algorithm::Ed25519,
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-];
+use crate::algorithms::HOST_KEYS;
+use crate::known_hosts::{self, KnownHosts, Recorded, Verdict};
+use crate::session::{self, EventSink};
+use crate::{Deadlines, HostAddress, HostError, HostEvent, HostKeyPolicy};
 
 /// What the handshake leaves behind for the one who waits for it.
 pub(crate) type Finding = Arc<Mutex<Option<HostError>>>;
 
 /// Decides on one host's key.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Judge {
     host: HostAddress,
     policy: HostKeyPolicy,
-    known: KnownHosts,
+    recorded: Recorded,
     finding: Finding,
+    events: EventSink,
 }
 
 impl Judge {
-    pub(crate) fn new(host: &HostAddress, policy: &HostKeyPolicy) -> Result<Self, HostError> {
-        let known = KnownHosts::load(policy.files())
-            .map_err(|source| HostError::KnownHosts { host: host.name.clone(), source })?;
-        Ok(Self { host: host.clone(), policy: policy.clone(), known, finding: Finding::default() })
+    pub(crate) fn new(host: &HostAddress, policy: &HostKeyPolicy, known: &KnownHosts, events: EventSink) -> Self {
+        let recorded = known.about(&host.address, &host.name, host.port);
+        Self { host: host.clone(), policy: policy.clone(), recorded, finding: Finding::default(), events }
     }
 
     pub(crate) fn finding(&self) -> Finding {
@@ -46,11 +40,11 @@ impl Judge {
             HostKeyPolicy::Pinned(pins) => {
                 pins.iter().filter_map(|pin| PublicKey::from_openssh(pin).ok()).map(|key| key.algorithm()).collect()
             }
-            _ => self.known.algorithms(&self.host.address, self.host.port),
+            _ => self.recorded.algorithms(),
         };
         let mut algorithms: Vec<Algorithm> =
-            recorded.into_iter().filter(|algorithm| ALGORITHMS.contains(algorithm)).collect();
-        for algorithm in ALGORITHMS {
+            recorded.into_iter().filter(|algorithm| HOST_KEYS.contains(algorithm)).collect();
+        for algorithm in HOST_KEYS {
             if !algorithms.contains(&algorithm) {
                 algorithms.push(algorithm);
             }
@@ -60,8 +54,8 @@ impl Judge {
 
     /// Kinds of certificates to ask for: none unless an authority is recorded for this host.
     pub(crate) fn certificate_algorithms(&self) -> Vec<Algorithm> {
-        let has_authority = !self.known.authorities(&self.host.address, self.host.port).is_empty();
-        if has_authority { ALGORITHMS.to_vec() } else { Vec::new() }
+        let is_pinned = matches!(self.policy, HostKeyPolicy::Pinned(_));
+        if is_pinned || self.recorded.authorities().is_empty() { Vec::new() } else { HOST_KEYS.to_vec() }
     }
 
     /// Whether to go on; the reason for a no is left in the finding.
@@ -80,22 +74,31 @@ impl Judge {
     }
 
     fn judge_key(&self, key: &PublicKey) -> Result<(), HostError> {
-        let (host, address) = (self.host.name.clone(), self.host.address.clone());
-        let found = fingerprint(key);
-        let pins = match &self.policy {
-            HostKeyPolicy::Pinned(pins) => pins,
-            _ => {
-                return match self.known.judge(&self.host.address, self.host.port, key) {
-                    Verdict::Known => Ok(()),
-                    Verdict::Unknown => self.unknown(key),
-                    Verdict::Revoked { place } => Err(HostError::HostKeyRevoked { host, address, found, place }),
-                    Verdict::Changed { recorded, place } => {
-                        let recorded = fingerprint(&recorded);
-                        Err(HostError::HostKeyChanged { host, address, found, recorded, place })
-                    }
-                };
+        match &self.policy {
+            HostKeyPolicy::Pinned(pins) => self.judge_pins(key, pins),
+            _ => match self.recorded.judge(key) {
+                Verdict::Unknown => self.unknown(key),
+                verdict => self.as_recorded(key, verdict),
+            },
+        }
+    }
+
+    fn as_recorded(&self, key: &PublicKey, verdict: Verdict) -> Result<(), HostError> {
+        let (host, address, found) = (self.host.name.clone(), self.host.address.clone(), fingerprint(key));
+        match verdict {
+            Verdict::Known => Ok(()),
+            Verdict::Unknown => {
+                Err(HostError::HostKeyUnknown { host, address, key: known_hosts::openssh(key), fingerprint: found })
             }
-        };
+            Verdict::Revoked { place } => Err(HostError::HostKeyRevoked { host, address, found, place }),
+            Verdict::Changed { recorded, place } => {
+                Err(HostError::HostKeyChanged { host, address, found, recorded: fingerprint(&recorded), place })
+            }
+        }
+    }
+
+    fn judge_pins(&self, key: &PublicKey, pins: &[String]) -> Result<(), HostError> {
+        let host = self.host.name.clone();
         let mut recorded = Vec::new();
         let digest = key.fingerprint(HashAlg::Sha256).to_string();
         for pin in pins {
@@ -106,24 +109,24 @@ impl Judge {
             }
             recorded.push(pinned);
         }
+        let (address, recorded) = (self.host.address.clone(), recorded.join(", "));
         let place = "hostKey in the inventory".to_owned();
-        Err(HostError::HostKeyChanged { host, address, found, recorded: recorded.join(", "), place })
+        Err(HostError::HostKeyChanged { host, address, found: fingerprint(key), recorded, place })
     }
 
     fn unknown(&self, key: &PublicKey) -> Result<(), HostError> {
-        if let HostKeyPolicy::AcceptNew(files) = &self.policy
-            && let Some(file) = files.first()
-        {
-            tracing::info!(host = self.host.name, fingerprint = fingerprint(key), "new host key accepted");
-            return known_hosts::append(file, &self.host.address, self.host.port, key)
-                .map_err(|source| HostError::KnownHosts { host: self.host.name.clone(), source });
-        }
-        Err(HostError::HostKeyUnknown {
+        let HostKeyPolicy::AcceptNew(files) = &self.policy else { return self.as_recorded(key, Verdict::Unknown) };
+        let Some(file) = files.first() else { return self.as_recorded(key, Verdict::Unknown) };
+        let added = known_hosts::add(file, &self.host.address, self.host.port, key)
+            .map_err(|source| HostError::KnownHosts { host: self.host.name.clone(), source })?;
+        self.as_recorded(key, added)?;
+        (self.events)(HostEvent::HostKeyAccepted {
             host: self.host.name.clone(),
             address: self.host.address.clone(),
-            key: known_hosts::openssh(key),
             fingerprint: fingerprint(key),
-        })
+            file: file.clone(),
+        });
+        Ok(())
     }
 
     fn judge_certificate(&self, certificate: &Certificate) -> Result<(), HostError> {
@@ -140,11 +143,19 @@ impl Judge {
         if certificate.critical_options().iter().next().is_some() {
             return refuse("it has critical options that nobody here understands");
         }
+        for key in [certificate.public_key(), certificate.signature_key()] {
+            if let Some(place) = self.recorded.revoked(key) {
+                let (host, address) = (self.host.name.clone(), self.host.address.clone());
+                let found = fingerprint(&PublicKey::from(key.clone()));
+                return Err(HostError::HostKeyRevoked { host, address, found, place: place.to_owned() });
+            }
+        }
         let names = certificate.valid_principals();
-        if !names.iter().any(|pattern| known_hosts::covers(pattern, &self.host.address.to_ascii_lowercase())) {
+        let ours = [self.host.address.to_ascii_lowercase(), self.host.name.to_ascii_lowercase()];
+        if !names.iter().any(|pattern| ours.iter().any(|name| known_hosts::covers(pattern, name))) {
             return refuse(&format!("it is made for [{}]", names.join(", ")));
         }
-        let authorities = self.known.authorities(&self.host.address, self.host.port);
+        let authorities = self.recorded.authorities();
         let trusted: Vec<_> = authorities.iter().map(|key| key.fingerprint(HashAlg::Sha256)).collect();
         match certificate.validate(&trusted) {
             Ok(()) => Ok(()),
@@ -169,9 +180,11 @@ fn pinned_digest(pin: &str) -> Option<String> {
 /// The key that a host shows now (`ssh-ed25519 AAAA…`), without any proof that it is the right one.
 pub async fn scan_host_key(address: &str, port: u16, deadline: Duration) -> Result<String, HostError> {
     let host = HostAddress { name: address.to_owned(), address: address.to_owned(), port, user: "root".to_owned() };
-    let judge = Judge::new(&host, &HostKeyPolicy::KnownHosts(Vec::new()))?;
+    let policy = HostKeyPolicy::KnownHosts(Vec::new());
+    let judge = Judge::new(&host, &policy, &KnownHosts::default(), Arc::new(|_| ()));
     let deadlines = Deadlines { connect: deadline, login: deadline, ..Deadlines::default() };
-    match session::handshake(&host, judge, &deadlines).await {
+    let stream = session::open(&host, &deadlines).await?;
+    match session::handshake(&host, stream, judge, &deadlines).await {
         Err(HostError::HostKeyUnknown { key, .. }) => Ok(key),
         Err(error) => Err(error),
         Ok(_) => Err(HostError::Broken { host: host.name, reason: "the host showed no key".to_owned() }),

@@ -2,7 +2,7 @@
 //! `@cert-authority`. What cannot be read is passed over, as OpenSSH does.
 
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
@@ -23,7 +23,8 @@ pub struct KnownHosts {
 struct Entry {
     marker: Marker,
     names: Names,
-    key: PublicKey,
+    /// Read only when the names fit: files may be long and runs have many hosts.
+    key: String,
     /// `file:line`
     place: String,
 }
@@ -71,61 +72,98 @@ impl KnownHosts {
         }
     }
 
-    /// Judges the plain key that a host shows.
-    pub(crate) fn judge(&self, host: &str, port: u16, key: &PublicKey) -> Verdict {
-        let same = |entry: &&Entry| entry.key.key_data() == key.key_data();
-        if let Some(revoked) = self.entries.iter().filter(|entry| entry.marker == Marker::Revoked).find(same) {
-            return Verdict::Revoked { place: revoked.place.clone() };
+    /// What the files say about one host, looked up once.
+    pub(crate) fn about(&self, host: &str, alias: &str, port: u16) -> Recorded {
+        let (name, alias) = (host_name(host, port), host_name(alias, port));
+        let mut recorded = Recorded::default();
+        for entry in &self.entries {
+            let list = match entry.marker {
+                Marker::Revoked => &mut recorded.revoked,
+                Marker::None if entry.names.cover(&name) => &mut recorded.keys,
+                Marker::Authority if entry.names.cover(&name) || entry.names.cover(&alias) => &mut recorded.authorities,
+                _ => continue,
+            };
+            if let Ok(key) = PublicKey::from_openssh(&entry.key) {
+                list.push((key, entry.place.clone()));
+            }
         }
-        let recorded: Vec<&Entry> = self.of(host, port, Marker::None).collect();
-        if recorded.iter().any(same) {
+        recorded
+    }
+}
+
+/// The entries that are about one host; revoked keys are about all.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recorded {
+    keys: Vec<(PublicKey, String)>,
+    authorities: Vec<(PublicKey, String)>,
+    revoked: Vec<(PublicKey, String)>,
+}
+
+impl Recorded {
+    /// Judges the plain key that a host shows.
+    pub(crate) fn judge(&self, key: &PublicKey) -> Verdict {
+        let same = |(recorded, _): &&(PublicKey, String)| recorded.key_data() == key.key_data();
+        if let Some((_, place)) = self.revoked.iter().find(same) {
+            return Verdict::Revoked { place: place.clone() };
+        }
+        if self.keys.iter().any(|entry| same(&entry)) {
             return Verdict::Known;
         }
         // A key of another kind counts as changed too: we asked for the recorded kinds first.
-        let alike = recorded.iter().find(|entry| entry.key.algorithm() == key.algorithm());
-        match alike.or(recorded.first()) {
-            Some(entry) => Verdict::Changed { recorded: Box::new(entry.key.clone()), place: entry.place.clone() },
+        let alike = self.keys.iter().find(|(recorded, _)| recorded.algorithm() == key.algorithm());
+        match alike.or(self.keys.first()) {
+            Some((recorded, place)) => Verdict::Changed { recorded: Box::new(recorded.clone()), place: place.clone() },
             None => Verdict::Unknown,
         }
     }
 
-    /// Kinds of keys that are recorded for a host, to be asked for first.
-    pub(crate) fn algorithms(&self, host: &str, port: u16) -> Vec<Algorithm> {
+    /// Kinds of keys that are recorded, to be asked for first.
+    pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
         let mut algorithms = Vec::new();
-        for entry in self.of(host, port, Marker::None) {
-            let algorithm = entry.key.algorithm();
-            if !algorithms.contains(&algorithm) {
-                algorithms.push(algorithm);
+        for (key, _) in &self.keys {
+            if !algorithms.contains(&key.algorithm()) {
+                algorithms.push(key.algorithm());
             }
         }
         algorithms
     }
 
-    /// Authorities that may vouch for a host.
-    pub(crate) fn authorities(&self, host: &str, port: u16) -> Vec<PublicKey> {
-        self.of(host, port, Marker::Authority).map(|entry| entry.key.clone()).collect()
+    /// Authorities that may vouch for the host and are not revoked.
+    pub(crate) fn authorities(&self) -> Vec<PublicKey> {
+        let is_revoked = |key: &PublicKey| self.revoked.iter().any(|(revoked, _)| revoked.key_data() == key.key_data());
+        self.authorities.iter().map(|(key, _)| key.clone()).filter(|key| !is_revoked(key)).collect()
     }
 
-    fn of<'a>(&'a self, host: &str, port: u16, marker: Marker) -> impl Iterator<Item = &'a Entry> {
-        let name = host_name(host, port);
-        self.entries.iter().filter(move |entry| entry.marker == marker && entry.names.cover(&name))
+    /// Where this key is revoked, if it is.
+    pub(crate) fn revoked(&self, key: &russh::keys::ssh_key::public::KeyData) -> Option<&str> {
+        self.revoked.iter().find(|(revoked, _)| revoked.key_data() == key).map(|(_, place)| place.as_str())
     }
 }
 
-/// Adds a host's key at the end of a file that is private to its owner.
-pub(crate) fn append(file: &Path, host: &str, port: u16, key: &PublicKey) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
+/// Adds a host's key at the end of a file that is private to its owner, unless somebody added one meanwhile: then the
+/// answer is what the file says now. Others who add at the same time wait.
+pub(crate) fn add(file: &Path, host: &str, port: u16, key: &PublicKey) -> io::Result<Verdict> {
+    if let Some(folder) = file.parent().filter(|folder| !folder.exists()) {
         fs::create_dir_all(folder)?;
+        fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
     }
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true).read(true);
     options.options_mut().mode(0o600);
     let mut opened = options.open(file)?;
+    opened.file().lock()?;
     let text = fs::read_to_string(file)?;
+    let mut now = KnownHosts::default();
+    now.add(&text, file);
+    let verdict = now.about(host, host, port).judge(key);
+    if verdict != Verdict::Unknown {
+        return Ok(verdict);
+    }
     let separator = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let line = format!("{separator}{} {}\n", host_name(host, port), openssh(key));
     opened.write_all(line.as_bytes())?;
-    opened.sync_all()
+    opened.sync_all()?;
+    Ok(Verdict::Known)
 }
 
 /// `ssh-ed25519 AAAA…`, without a comment.
@@ -158,7 +196,7 @@ fn entry(line: &str, place: String) -> Option<Entry> {
             Names::Hashed { salt: STANDARD.decode(salt).ok()?, hash: STANDARD.decode(hash).ok()? }
         }
     };
-    Some(Entry { marker, names, key: PublicKey::from_openssh(key.trim()).ok()?, place })
+    Some(Entry { marker, names, key: key.trim().to_owned(), place })
 }
 
 impl Names {
@@ -227,22 +265,22 @@ mod tests {
     #[test]
     fn plain_names_ports_and_wildcards() {
         let file = known(&format!("# comment\nw1,10.0.0.1 {ONE} comment\n[w2]:2222 {ONE}\n*.lab,!bad.lab {ONE}\n"));
-        assert_eq!(file.judge("10.0.0.1", 22, &key(ONE)), Verdict::Known);
-        assert_eq!(file.judge("W1", 22, &key(ONE)), Verdict::Known);
-        assert_eq!(file.judge("w1", 2222, &key(ONE)), Verdict::Unknown);
-        assert_eq!(file.judge("w2", 2222, &key(ONE)), Verdict::Known);
-        assert_eq!(file.judge("a.lab", 22, &key(ONE)), Verdict::Known);
-        assert_eq!(file.judge("bad.lab", 22, &key(ONE)), Verdict::Unknown);
-        assert_eq!(file.algorithms("w1", 22), [Algorithm::Ed25519]);
+        assert_eq!(file.about("10.0.0.1", "", 22).judge(&key(ONE)), Verdict::Known);
+        assert_eq!(file.about("W1", "", 22).judge(&key(ONE)), Verdict::Known);
+        assert_eq!(file.about("w1", "", 2222).judge(&key(ONE)), Verdict::Unknown);
+        assert_eq!(file.about("w2", "", 2222).judge(&key(ONE)), Verdict::Known);
+        assert_eq!(file.about("a.lab", "", 22).judge(&key(ONE)), Verdict::Known);
+        assert_eq!(file.about("bad.lab", "", 22).judge(&key(ONE)), Verdict::Unknown);
+        assert_eq!(file.about("w1", "", 22).algorithms(), [Algorithm::Ed25519]);
     }
 
     #[test]
     fn another_key_is_changed_and_a_revoked_one_is_never_good() {
         let file = known(&format!("w1 {ONE}\n"));
-        let Verdict::Changed { recorded, place } = file.judge("w1", 22, &key(TWO)) else { panic!() };
+        let Verdict::Changed { recorded, place } = file.about("w1", "", 22).judge(&key(TWO)) else { panic!() };
         assert_eq!((openssh(&recorded).as_str(), place.as_str()), (ONE, "known_hosts:1"));
         let file = known(&format!("w1 {ONE}\n@revoked * {ONE}\n"));
-        assert_eq!(file.judge("w1", 22, &key(ONE)), Verdict::Revoked { place: "known_hosts:2".to_owned() });
+        assert_eq!(file.about("w1", "", 22).judge(&key(ONE)), Verdict::Revoked { place: "known_hosts:2".to_owned() });
     }
 
     #[test]
@@ -251,28 +289,56 @@ mod tests {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt), b"w1");
         let line = format!("|1|{}|{} {ONE}\n", STANDARD.encode(salt), STANDARD.encode(tag.as_ref()));
         let file = known(&line);
-        assert_eq!(file.judge("w1", 22, &key(ONE)), Verdict::Known);
-        assert_eq!(file.judge("w2", 22, &key(ONE)), Verdict::Unknown);
+        assert_eq!(file.about("w1", "", 22).judge(&key(ONE)), Verdict::Known);
+        assert_eq!(file.about("w2", "", 22).judge(&key(ONE)), Verdict::Unknown);
     }
 
     #[test]
     fn authorities_are_kept_apart_from_keys() {
         let file = known(&format!("@cert-authority *.lab {ONE}\n@new-marker w1 {ONE}\nnonsense\n"));
-        assert_eq!(file.judge("a.lab", 22, &key(ONE)), Verdict::Unknown);
-        assert_eq!(file.authorities("a.lab", 22).len(), 1);
-        assert!(file.authorities("a.org", 22).is_empty());
+        assert_eq!(file.about("a.lab", "", 22).judge(&key(ONE)), Verdict::Unknown);
+        assert_eq!(file.about("a.lab", "", 22).authorities().len(), 1);
+        assert!(file.about("a.org", "", 22).authorities().is_empty());
     }
 
     #[test]
-    fn an_accepted_key_is_found_again() {
+    fn an_accepted_key_is_found_again_and_another_is_not_added() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/known_hosts");
-        append(&path, "w1", 2222, &key(ONE)).unwrap();
+        assert_eq!(add(&path, "w1", 2222, &key(ONE)).unwrap(), Verdict::Known);
         fs::write(&path, fs::read_to_string(&path).unwrap().trim_end()).unwrap();
-        append(&path, "w2", 22, &key(TWO)).unwrap();
+        assert_eq!(add(&path, "w2", 22, &key(TWO)).unwrap(), Verdict::Known);
+        assert_eq!(add(&path, "w2", 22, &key(TWO)).unwrap(), Verdict::Known);
+        assert!(matches!(add(&path, "w2", 22, &key(ONE)).unwrap(), Verdict::Changed { .. }));
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
         let file = KnownHosts::load(&[path, folder.path().join("absent")]).unwrap();
-        assert_eq!(file.judge("w1", 2222, &key(ONE)), Verdict::Known);
-        assert_eq!(file.judge("w2", 22, &key(TWO)), Verdict::Known);
+        assert_eq!(file.about("w1", "", 2222).judge(&key(ONE)), Verdict::Known);
+        assert_eq!(file.about("w2", "", 22).judge(&key(TWO)), Verdict::Known);
+    }
+
+    #[test]
+    fn many_at_once_leave_whole_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known_hosts");
+        std::thread::scope(|scope| {
+            for number in 0..32 {
+                let path = &path;
+                scope.spawn(move || add(path, &format!("w{number}"), 22, &key(ONE)).unwrap());
+            }
+        });
+        let file = KnownHosts::load(std::slice::from_ref(&path)).unwrap();
+        for number in 0..32 {
+            assert_eq!(file.about(&format!("w{number}"), "", 22).judge(&key(ONE)), Verdict::Known, "w{number}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 32);
+    }
+
+    #[test]
+    fn a_revoked_authority_vouches_for_nobody() {
+        let file = known(&format!("@cert-authority *.lab {ONE}\n@revoked * {ONE}\n"));
+        assert!(file.about("a.lab", "", 22).authorities().is_empty());
+        let file = known(&format!("@cert-authority *.lab {ONE}\n"));
+        assert_eq!(file.about("10.0.0.1", "a.lab", 22).authorities().len(), 1);
     }
 
     #[test]

@@ -1,30 +1,41 @@
 //! One SSH connection: opened, believed, logged in, and running commands.
 
-use std::borrow::Cow;
-use std::io::Cursor;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use russh::client::{self, AuthResult, Handle};
-use russh::keys::agent::client::AgentClient;
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
-use russh::{ChannelMsg, Disconnect, Preferred};
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use russh::client::{self, Handle, Msg};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelStream, Disconnect};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::error::chain;
 use crate::host_key::Judge;
-use crate::{Credentials, Deadlines, HostAddress, HostError, HostKeyPolicy, resolve};
+use crate::{Deadlines, HostAddress, HostError, algorithms, resolve};
 
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const KEEPALIVE_FAILURES: usize = 3;
-/// Keys of an agent that are offered; hosts close the door after six wrong ones by default.
-const MAX_AGENT_KEYS: usize = 5;
+/// Unanswered signs of life that are waited for before the one that ends the connection.
+const KEEPALIVE_FAILURES: u32 = 2;
+/// What a host may send before we have read it, per channel. With a round trip of 50 ms that is 5 MB/s.
+const WINDOW_BYTES: u32 = 256 * 1024;
+/// Messages of a channel that wait to be read; each is at most a packet.
+const CHANNEL_MESSAGES: usize = 16;
+const MAX_PACKET_BYTES: u32 = 32 * 1024;
 const MAX_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
 const GOODBYE: Duration = Duration::from_secs(2);
+
+pub(crate) type EventSink = Arc<dyn Fn(HostEvent) + Send + Sync>;
+
+/// What people should be told while it happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostEvent {
+    /// The key of an unknown host was believed and recorded.
+    HostKeyAccepted { host: String, address: String, fingerprint: String, file: PathBuf },
+    /// The agent's program goes to a host.
+    Uploading { host: String, sent_bytes: u64, size_bytes: u64 },
+}
 
 /// What a command printed and how it ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,22 +61,13 @@ impl client::Handler for Handler {
 pub struct Session {
     host: HostAddress,
     handle: Handle<Handler>,
+    /// Kept open as long as something goes through it.
+    _via: Option<Arc<Session>>,
 }
 
 impl Session {
-    /// Connects, checks the host's key and logs in.
-    pub async fn connect(
-        host: &HostAddress,
-        credentials: &Credentials,
-        policy: &HostKeyPolicy,
-        deadlines: &Deadlines,
-    ) -> Result<Self, HostError> {
-        let judge = Judge::new(host, policy)?;
-        let handle = handshake(host, judge, deadlines).await?;
-        let mut session = Self { host: host.clone(), handle };
-        let login = timeout(deadlines.login, session.login(credentials)).await;
-        login.map_err(|_| late(host, "logging in", deadlines.login))??;
-        Ok(session)
+    pub(crate) fn new(host: HostAddress, handle: Handle<Handler>, via: Option<Arc<Session>>) -> Self {
+        Self { host, handle, _via: via }
     }
 
     #[must_use]
@@ -73,46 +75,25 @@ impl Session {
         &self.host
     }
 
-    /// Runs a command in the user's login shell.
+    /// Runs a command in the user's login shell, without anything on its stdin.
     pub async fn exec(&self, command: &str, deadline: Duration) -> Result<ExecOutput, HostError> {
-        self.exec_with_input(command, Cursor::new(Vec::new()), deadline).await
+        timeout(deadline, self.run(command)).await.map_err(|_| late(&self.host, "a command", deadline))?
     }
 
-    /// The same with something on its stdin.
-    pub async fn exec_with_input(
-        &self,
-        command: &str,
-        input: impl AsyncRead + Unpin,
-        deadline: Duration,
-    ) -> Result<ExecOutput, HostError> {
-        timeout(deadline, self.run(command, input)).await.map_err(|_| late(&self.host, "a command", deadline))?
-    }
-
-    async fn run(&self, command: &str, mut input: impl AsyncRead + Unpin) -> Result<ExecOutput, HostError> {
-        let channel = self.handle.channel_open_session().await.map_err(|error| self.broken(&error))?;
-        channel.exec(true, command).await.map_err(|error| self.broken(&error))?;
-        let (mut reader, writer) = channel.split();
-        let feed = async {
-            let mut stdin = writer.make_writer();
-            // A command that does not read to the end is no error; its status tells.
-            let _ = tokio::io::copy(&mut input, &mut stdin).await;
-            let _ = stdin.flush().await;
-            let _ = writer.eof().await;
-        };
-        let collect = async {
-            let (mut stdout, mut stderr, mut status) = (Vec::new(), Vec::new(), None);
-            while let Some(message) = reader.wait().await {
-                match message {
-                    ChannelMsg::Data { data } => keep(&mut stdout, &data),
-                    ChannelMsg::ExtendedData { data, .. } => keep(&mut stderr, &data),
-                    ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
-                    ChannelMsg::ExitSignal { .. } => status = Some(u32::MAX),
-                    _ => {}
-                }
+    async fn run(&self, command: &str) -> Result<ExecOutput, HostError> {
+        let mut channel = self.channel().await?;
+        channel.exec(false, command).await.map_err(|error| self.broken(&error))?;
+        channel.eof().await.map_err(|error| self.broken(&error))?;
+        let (mut stdout, mut stderr, mut status) = (Vec::new(), Vec::new(), None);
+        while let Some(message) = channel.wait().await {
+            match message {
+                ChannelMsg::Data { data } => keep(&mut stdout, &data, MAX_OUTPUT_BYTES),
+                ChannelMsg::ExtendedData { data, .. } => keep(&mut stderr, &data, MAX_OUTPUT_BYTES),
+                ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+                ChannelMsg::ExitSignal { .. } => status = Some(u32::MAX),
+                _ => {}
             }
-            (stdout, stderr, status)
-        };
-        let ((), (stdout, stderr, status)) = tokio::join!(feed, collect);
+        }
         let status = status.ok_or_else(|| HostError::Broken {
             host: self.host.name.clone(),
             reason: "the connection ended before the command did".to_owned(),
@@ -121,11 +102,37 @@ impl Session {
         Ok(ExecOutput { status, stdout: text(stdout), stderr: text(stderr) })
     }
 
-    /// Starts a command and hands out its stdin and stdout as one stream.
-    pub(crate) async fn start(&self, command: &str) -> Result<russh::ChannelStream<client::Msg>, HostError> {
-        let channel = self.handle.channel_open_session().await.map_err(|error| self.broken(&error))?;
-        channel.exec(false, command).await.map_err(|error| self.broken(&error))?;
-        Ok(channel.into_stream())
+    /// A channel for one command.
+    pub(crate) async fn channel(&self) -> Result<Channel<Msg>, HostError> {
+        self.handle.channel_open_session().await.map_err(|error| match error {
+            russh::Error::ChannelOpenFailure(reason) => {
+                HostError::ChannelRefused { host: self.host.name.clone(), reason: format!("{reason:?}") }
+            }
+            error => self.broken(&error),
+        })
+    }
+
+    /// A TCP connection from this host to another one.
+    pub(crate) async fn tunnel(&self, to: &HostAddress, deadline: Duration) -> Result<ChannelStream<Msg>, HostError> {
+        let address = to.address.trim_start_matches('[').trim_end_matches(']');
+        let opening = self.handle.channel_open_direct_tcpip(address, u32::from(to.port), "127.0.0.1", 0);
+        let unreachable = |reason: String| HostError::Unreachable {
+            host: to.name.clone(),
+            address: to.address.clone(),
+            port: to.port,
+            reason: format!("{reason} (through the bastion {})", self.host.name),
+        };
+        match timeout(deadline, opening).await {
+            Ok(Ok(channel)) => Ok(channel.into_stream()),
+            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited))) => {
+                Err(unreachable("the bastion does not allow it (AllowTcpForwarding in its sshd_config)".to_owned()))
+            }
+            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) => {
+                Err(unreachable("no connection".to_owned()))
+            }
+            Ok(Err(error)) => Err(unreachable(chain(&error))),
+            Err(_) => Err(unreachable(format!("no answer within {} s", deadline.as_secs()))),
+        }
     }
 
     #[must_use]
@@ -134,87 +141,19 @@ impl Session {
     }
 
     /// Says goodbye; dropping a session ends it too, only less politely.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         let goodbye = self.handle.disconnect(Disconnect::ByApplication, "", "en");
         let _ = timeout(GOODBYE, goodbye).await;
     }
 
-    fn broken(&self, error: &russh::Error) -> HostError {
+    pub(crate) fn broken(&self, error: &russh::Error) -> HostError {
         HostError::Broken { host: self.host.name.clone(), reason: chain(error) }
     }
-
-    async fn login(&mut self, credentials: &Credentials) -> Result<(), HostError> {
-        let mut tried = Vec::new();
-        let mut methods = String::from("nothing");
-        if let Some(socket) = &credentials.agent_socket {
-            match self.login_with_agent(socket, &mut tried, &mut methods).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(reason) => tried.push(format!("ssh-agent {}: {reason}", socket.display())),
-            }
-        }
-        let mut unusable = None;
-        for path in &credentials.identity_files {
-            let key = match load_secret_key(path, None) {
-                Ok(key) => key,
-                Err(error) => {
-                    let reason = chain(&error);
-                    tried.push(format!("{}: {reason}", path.display()));
-                    unusable.get_or_insert((path.display().to_string(), reason));
-                    continue;
-                }
-            };
-            let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-            let user = self.host.user.clone();
-            let result = self.handle.authenticate_publickey(user, key).await.map_err(|error| self.broken(&error))?;
-            if accepted(&result, &mut methods) {
-                return Ok(());
-            }
-            tried.push(format!("{}: refused", path.display()));
-        }
-        let (host, user) = (self.host.name.clone(), self.host.user.clone());
-        match unusable {
-            // Nothing was ever offered to the host, so it is not the host that refuses.
-            Some((path, reason)) if tried.len() == 1 => Err(HostError::Identity { host, path, reason }),
-            _ => Err(HostError::Authentication { host, user, tried, methods }),
-        }
-    }
-
-    async fn login_with_agent(
-        &mut self,
-        socket: &Path,
-        tried: &mut Vec<String>,
-        methods: &mut String,
-    ) -> Result<bool, String> {
-        let mut agent = AgentClient::connect_uds(socket).await.map_err(|error| chain(&error))?;
-        let identities = agent.request_identities().await.map_err(|error| chain(&error))?;
-        for identity in identities.iter().take(MAX_AGENT_KEYS) {
-            let key = identity.public_key().into_owned();
-            let user = self.host.user.clone();
-            let result = self.handle.authenticate_publickey_with(user, key, None, &mut agent).await;
-            match result {
-                Ok(result) if accepted(&result, methods) => return Ok(true),
-                Ok(_) => tried.push(format!("ssh-agent key {}: refused", identity.comment())),
-                Err(error) => tried.push(format!("ssh-agent key {}: {}", identity.comment(), chain(&error))),
-            }
-        }
-        Ok(false)
-    }
 }
 
-fn accepted(result: &AuthResult, methods: &mut String) -> bool {
-    match result {
-        AuthResult::Success => true,
-        AuthResult::Failure { remaining_methods, .. } => {
-            let names: Vec<String> = remaining_methods.iter().map(String::from).collect();
-            *methods = names.join(", ");
-            false
-        }
-    }
-}
-
-fn keep(buffer: &mut Vec<u8>, data: &[u8]) {
-    let room = MAX_OUTPUT_BYTES.saturating_sub(buffer.len());
+/// Appends what fits.
+pub(crate) fn keep(buffer: &mut Vec<u8>, data: &[u8], most: usize) {
+    let room = most.saturating_sub(buffer.len());
     buffer.extend_from_slice(&data[..data.len().min(room)]);
 }
 
@@ -222,22 +161,22 @@ pub(crate) fn late(host: &HostAddress, what: &str, deadline: Duration) -> HostEr
     HostError::Deadline { host: host.name.clone(), what: what.to_owned(), seconds: deadline.as_secs() }
 }
 
-/// TCP and key exchange, up to the point where the host's key is believed.
+/// The key exchange, up to the point where the host's key is believed.
 pub(crate) async fn handshake(
     host: &HostAddress,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     judge: Judge,
     deadlines: &Deadlines,
 ) -> Result<Handle<Handler>, HostError> {
-    let stream = open(host, deadlines.connect).await?;
-    let preferred = Preferred {
-        key: Cow::Owned(judge.algorithms()),
-        host_key_certificates: Cow::Owned(judge.certificate_algorithms()),
-        ..Preferred::DEFAULT
-    };
     let config = client::Config {
-        preferred,
-        keepalive_interval: Some(KEEPALIVE_INTERVAL),
-        keepalive_max: KEEPALIVE_FAILURES,
+        preferred: algorithms::preferred(judge.algorithms(), judge.certificate_algorithms()),
+        keepalive_interval: Some(deadlines.keepalive),
+        keepalive_max: KEEPALIVE_FAILURES as usize,
+        // The same for a line on which nothing can be written any more: then no sign of life goes out either.
+        inactivity_timeout: Some(deadlines.keepalive * (KEEPALIVE_FAILURES + 1)),
+        window_size: WINDOW_BYTES,
+        maximum_packet_size: MAX_PACKET_BYTES,
+        channel_buffer_size: CHANNEL_MESSAGES,
         nodelay: true,
         ..client::Config::default()
     };
@@ -256,16 +195,15 @@ pub(crate) async fn handshake(
     })
 }
 
-async fn open(host: &HostAddress, deadline: Duration) -> Result<TcpStream, HostError> {
+pub(crate) async fn open(host: &HostAddress, deadlines: &Deadlines) -> Result<TcpStream, HostError> {
+    let deadline = deadlines.connect;
     let addresses = timeout(deadline, resolve::addresses(host)).await;
     let addresses: Vec<IpAddr> = addresses.map_err(|_| late(host, "resolving the name", deadline))??;
     let mut reasons = Vec::new();
     for address in addresses {
         match timeout(deadline, TcpStream::connect((address, host.port))).await {
             Ok(Ok(stream)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(host = host.name, %error, "no TCP_NODELAY");
-                }
+                tune(&stream, host, deadlines);
                 return Ok(stream);
             }
             Ok(Err(error)) => reasons.push(format!("{address}: {error}")),
@@ -278,4 +216,29 @@ async fn open(host: &HostAddress, deadline: Duration) -> Result<TcpStream, HostE
         port: host.port,
         reason: reasons.join("; "),
     })
+}
+
+fn tune(stream: &TcpStream, host: &HostAddress, deadlines: &Deadlines) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(host = host.name, %error, "no TCP_NODELAY");
+    }
+    // What was sent and is not acknowledged for so long is lost: the kernel need not try for a quarter of an hour.
+    let silence = deadlines.keepalive * (KEEPALIVE_FAILURES + 1);
+    let silence_ms = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, silence_ms) {
+        tracing::debug!(host = host.name, %error, "no TCP_USER_TIMEOUT");
+    }
+}
+
+/// Writes everything, giving up when nothing moves for `stall`; the other side's having ended is no error here.
+pub(crate) async fn write_all(
+    writer: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    stall: Duration,
+) -> Result<bool, tokio::time::error::Elapsed> {
+    let written = timeout(stall, async {
+        writer.write_all(bytes).await?;
+        writer.flush().await
+    });
+    written.await.map(|result| result.is_ok())
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::conceal::Concealed;
+
 /// A place in the file; lines and columns count from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -38,18 +40,20 @@ impl Diagnostic {
 pub struct InvalidInventory {
     pub file: String,
     pub diagnostics: Vec<Diagnostic>,
-    /// The source line of each diagnostic.
+    /// The source line of each diagnostic; empty where it must not be shown.
     lines: Vec<String>,
 }
 
 impl InvalidInventory {
-    pub(crate) fn new(file: &str, text: &str, mut diagnostics: Vec<Diagnostic>) -> Self {
+    pub(crate) fn new(file: &str, text: &str, mut diagnostics: Vec<Diagnostic>, concealed: &Concealed) -> Self {
         diagnostics.sort_by_key(|diagnostic| diagnostic.position);
         let source: Vec<&str> = text.lines().collect();
         let lines = diagnostics
             .iter()
             .map(|diagnostic| {
-                source.get(diagnostic.position.line - 1).map(|line| (*line).to_owned()).unwrap_or_default()
+                let number = diagnostic.position.line;
+                let line = source.get(number - 1).filter(|_| !concealed.hides(number));
+                line.map(|line| (*line).to_owned()).unwrap_or_default()
             })
             .collect();
         Self { file: file.to_owned(), diagnostics, lines }

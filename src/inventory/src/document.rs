@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
 use crate::diagnostic::{Diagnostic, Position};
+use crate::stream::Part;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
@@ -22,6 +23,8 @@ pub(crate) enum Value {
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) position: Position,
+    /// Lines of its text beyond the first.
+    pub(crate) more_lines: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -68,14 +71,54 @@ impl Path {
 
 impl Node {
     /// # Errors
-    /// What is wrong with the YAML itself; a parser can report only the first mistake.
-    pub(crate) fn parse(text: &str) -> Result<Self, Diagnostic> {
-        let spanned: Spanned<Value> = serde_saphyr::from_str(text).map_err(|error| syntax(&error))?;
-        Ok(Self::of(spanned))
+    /// What is wrong with the YAML itself; a parser can report only the first mistake of a document.
+    pub(crate) fn parse(part: &Part<'_>) -> Result<Self, Diagnostic> {
+        match serde_saphyr::from_str::<Spanned<Value>>(part.text) {
+            Ok(spanned) => {
+                let mut node = Self::of(spanned);
+                node.place(part, &line_starts(part.text));
+                Ok(node)
+            }
+            Err(error) => {
+                let mut diagnostic = syntax(&error);
+                diagnostic.position.line += part.lines_before;
+                Err(diagnostic)
+            }
+        }
     }
 
     fn of(spanned: Spanned<Value>) -> Self {
-        Self { position: position(spanned.referenced), value: spanned.value }
+        Self { position: position(spanned.referenced), value: spanned.value, more_lines: 0 }
+    }
+
+    /// From places in the document to places in the file.
+    fn place(&mut self, part: &Part<'_>, line_starts: &[usize]) {
+        let Position { line, column, width } = self.position;
+        let start = line_starts.get(line - 1).copied().unwrap_or(0) + column - 1;
+        let last_line = line_starts.partition_point(|line_start| *line_start < start + width);
+        self.more_lines = last_line.saturating_sub(line);
+        self.position.line += part.lines_before;
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.place(part, line_starts)),
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| {
+                entry.position.line += part.lines_before;
+                entry.node.place(part, line_starts);
+            }),
+            _ => {}
+        }
+    }
+
+    /// As JSON; numbers that JSON does not have become null.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Integer(value) => (*value).into(),
+            Value::Float(value) => (*value).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+        }
     }
 
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
@@ -113,6 +156,28 @@ impl Node {
         }
     }
 
+    /// The place of a key, or of the mapping where it is missing.
+    pub(crate) fn key_position(&self, key: &str) -> Position {
+        self.entry(key).map_or(self.position, |entry| entry.position)
+    }
+
+    /// The place of a key's value, or of the mapping where it is missing.
+    pub(crate) fn value_position(&self, key: &str) -> Position {
+        self.entry(key).map_or(self.position, |entry| entry.node.position)
+    }
+
+    /// What kind of value it is, without showing it.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match &self.value {
+            Value::Null => "nothing",
+            Value::Bool(_) => "a boolean",
+            Value::Integer(_) | Value::Float(_) => "a number",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+
     /// What a person would call this value.
     pub(crate) fn describe(&self) -> String {
         match &self.value {
@@ -125,6 +190,12 @@ impl Node {
             Value::Map(_) => "a mapping".to_owned(),
         }
     }
+}
+
+/// Where lines begin, counted in characters.
+fn line_starts(text: &str) -> Vec<usize> {
+    let ends = text.chars().enumerate().filter(|(_, character)| *character == '\n').map(|(index, _)| index + 1);
+    std::iter::once(0).chain(ends).collect()
 }
 
 fn position(location: Location) -> Position {

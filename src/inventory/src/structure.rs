@@ -11,6 +11,9 @@ use crate::names;
 /// The depth of the schema's own nesting; deeper means that the schema refers to itself.
 const MAX_REFERENCES: usize = 8;
 
+/// Where the schema describes references to secrets.
+const SECRET: &str = "/$defs/Secret";
+
 /// A mistake at a path; its position is looked up when it is reported.
 #[derive(Debug, Clone)]
 pub(crate) struct Finding {
@@ -81,6 +84,9 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn value(&mut self, schema: &Json, node: &Node, path: &Path) -> Json {
         let schema = resolve(self.root, schema);
+        if schema.is_secret {
+            return self.secret(schema.nullable, node, path);
+        }
         if let Some(names) = choices(&schema.schema) {
             return self.choice(&names, node, path);
         }
@@ -100,18 +106,34 @@ impl Checker<'_> {
             ("array", Value::Null) => json!([]),
             ("object", Value::Null) if schema.schema.get("required").is_none() => json!({}),
             ("string", Value::Text(text)) => json!(text),
+            // Numbers that may also be written with a unit or a sign are text to everybody else.
+            ("string", Value::Integer(_) | Value::Float(_) | Value::Bool(_)) if schema.takes(&node.value) => {
+                json!(node.to_json().to_string())
+            }
             ("boolean", Value::Bool(value)) => json!(value),
             ("integer", Value::Integer(value)) => self.integer(&schema.schema, *value, path),
             _ => self.mistyped(&schema.schema, kind, node, path),
         }
     }
 
+    /// Whatever stands there instead of a reference may be the secret itself.
+    fn secret(&mut self, nullable: bool, node: &Node, path: &Path) -> Json {
+        match &node.value {
+            Value::Null if nullable => Json::Null,
+            Value::Text(text) if crate::secret::is_reference(text) => json!(text),
+            _ => {
+                let finding = Finding::new(path.clone(), "a secret does not belong into the inventory")
+                    .detail("expected where to take it from: `${NAME}` of the environment, or `file:PATH`");
+                self.findings.structural.push(finding.hint("the value is not shown here; change it if it was shared"));
+                // Stands in for one, so that nothing else complains of its absence.
+                json!("file:?")
+            }
+        }
+    }
+
     fn integer(&mut self, schema: &Json, value: i64, path: &Path) -> Json {
         let minimum = schema.get("minimum").and_then(Json::as_i64).unwrap_or(0);
-        let maximum = match schema.get("format").and_then(Json::as_str) {
-            Some("uint16") => i64::from(u16::MAX),
-            _ => i64::from(u32::MAX),
-        };
+        let maximum = schema.get("maximum").and_then(Json::as_i64).unwrap_or(i64::from(u32::MAX));
         if (minimum..=maximum).contains(&value) {
             return json!(value);
         }
@@ -224,6 +246,7 @@ impl Checker<'_> {
 struct Resolved {
     schema: Json,
     nullable: bool,
+    is_secret: bool,
 }
 
 impl Resolved {
@@ -236,15 +259,28 @@ impl Resolved {
             _ => "",
         }
     }
+
+    /// Whether a value that is no text may stand for one.
+    fn takes(&self, value: &Value) -> bool {
+        let kind = match value {
+            Value::Integer(_) => &["integer", "number"][..],
+            Value::Float(_) => &["number"],
+            Value::Bool(_) => &["boolean"],
+            _ => &[],
+        };
+        let kinds = self.schema.get("type").and_then(Json::as_array);
+        kinds.is_some_and(|kinds| kinds.iter().filter_map(Json::as_str).any(|known| kind.contains(&known)))
+    }
 }
 
 /// Follows `$ref` and takes `null` out of `anyOf` and `type`.
 fn resolve(root: &Json, schema: &Json) -> Resolved {
     let mut schema = schema.clone();
-    let mut nullable = false;
+    let (mut nullable, mut is_secret) = (false, false);
     for _ in 0..MAX_REFERENCES {
         if let Some(reference) = schema.get("$ref").and_then(Json::as_str) {
             let pointer = reference.trim_start_matches('#');
+            is_secret |= pointer == SECRET;
             schema = root.pointer(pointer).cloned().unwrap_or_default();
         } else if let Some(alternatives) = schema.get("anyOf").and_then(Json::as_array) {
             let is_null = |schema: &&Json| schema.get("type") == Some(&json!("null"));
@@ -255,7 +291,7 @@ fn resolve(root: &Json, schema: &Json) -> Resolved {
         }
     }
     nullable |= schema.get("type").and_then(Json::as_array).is_some_and(|kinds| kinds.contains(&json!("null")));
-    Resolved { schema, nullable }
+    Resolved { schema, nullable, is_secret }
 }
 
 /// The names of an enumeration: `enum`, or `oneOf` of constants where variants are documented.

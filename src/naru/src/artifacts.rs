@@ -26,28 +26,69 @@ pub(crate) struct Found {
     pub(crate) node_path: PathBuf,
 }
 
+const NODE: &str = "naru-node";
+const CONTROL_PLANE: &str = "naru-control-plane";
+/// More folders of versions are surely a mistake.
+const MAX_VERSIONS: usize = 64;
+
+/// The programs of this version in the folder itself or in its `vX.Y.Z/`, those of other versions in theirs.
 pub(crate) fn find(folder: Option<&Path>) -> Result<Found, Failure> {
     let folder = match folder {
         Some(folder) => folder.to_owned(),
         None => beside_this_program()?,
     };
     let mut memory = Memory::load();
-    let mut of = |name: &str| -> Result<(Artifact, PathBuf), Failure> {
-        let path = folder.join(name);
-        if !path.is_file() {
-            return Err(Failure::user(format!("the program {name} is not in {}", folder.display()))
-                .detail("naru installs naru-node and naru-control-plane, and takes them from beside itself")
-                .hint("--artifacts DIR names another folder"));
-        }
-        let (sha256, size_bytes) = memory.hash(&path)?;
-        Ok((Artifact { name: name.to_owned(), sha256, size_bytes }, path))
-    };
-    let (node, node_path) = of("naru-node")?;
-    let (control_plane, control_plane_path) = of("naru-control-plane")?;
+    let mut folders = version_folders(&folder)?;
+    let own = naru_inventory::VERSION;
+    if folder.join(NODE).is_file() || !folders.contains_key(own) {
+        folders.insert(own.to_owned(), folder.clone());
+    }
+    let (mut versions, mut files) = (BTreeMap::new(), Vec::new());
+    for (version, folder) in &folders {
+        let mut of = |name: &str| -> Result<Artifact, Failure> {
+            let path = folder.join(name);
+            if !path.is_file() {
+                return Err(Failure::user(format!("the program {name} is not in {}", folder.display()))
+                    .detail("naru installs naru-node and naru-control-plane, and takes them from beside itself")
+                    .hint("--artifacts DIR names another folder"));
+            }
+            let (sha256, size_bytes) = memory.hash(&path)?;
+            files.push((sha256.clone(), path));
+            Ok(Artifact { name: name.to_owned(), sha256, size_bytes })
+        };
+        let programs = ProgramVersion { node: of(NODE)?, control_plane: of(CONTROL_PLANE)? };
+        versions.insert(version.clone(), programs);
+    }
     memory.save();
-    let files = [(node.sha256.clone(), node_path.clone()), (control_plane.sha256.clone(), control_plane_path)];
-    let programs = Programs::of(naru_inventory::VERSION, ProgramVersion { node, control_plane });
-    Ok(Found { programs, files: ProgramFiles::new(files), node_path })
+    let node_path = folders[own].join(NODE);
+    Ok(Found { programs: Programs { versions }, files: ProgramFiles::new(files), node_path })
+}
+
+/// Folders called by a version that hold programs.
+fn version_folders(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let mut folders = BTreeMap::new();
+    // That there is no such folder shows when a program is looked for in it.
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(folders) };
+    for entry in entries {
+        let entry = entry.map_err(|error| Failure::user(error.to_string()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let holds_programs = || [NODE, CONTROL_PLANE].iter().any(|program| entry.path().join(program).is_file());
+        if is_version(&name) && holds_programs() {
+            folders.insert(name, entry.path());
+        }
+        if folders.len() > MAX_VERSIONS {
+            return Err(Failure::user(format!("{} holds programs of over {MAX_VERSIONS} versions", folder.display())));
+        }
+    }
+    Ok(folders)
+}
+
+/// `v1.2.3`, with a suffix such as `-rc.1` or without.
+fn is_version(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix('v') else { return false };
+    let core = rest.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<&str> = core.split('.').collect();
+    numbers.len() == 3 && numbers.iter().all(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn beside_this_program() -> Result<PathBuf, Failure> {
@@ -123,5 +164,44 @@ impl Memory {
         let (sha256, size_bytes) = hash_file(path)?;
         self.hashes.insert(key, Remembered { size_bytes, modified_ns, sha256: sha256.clone() });
         Ok((sha256, size_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn programs(folder: &Path) {
+        fs::create_dir_all(folder).unwrap();
+        for name in [NODE, CONTROL_PLANE] {
+            fs::write(folder.join(name), format!("{name} of {}", folder.display())).unwrap();
+        }
+    }
+
+    #[test]
+    fn programs_of_several_versions_lie_in_folders_of_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        programs(folder.path());
+        programs(&folder.path().join("v9.1.0"));
+        programs(&folder.path().join("v9.2.0-rc.1"));
+        programs(&folder.path().join("vendor"));
+        fs::create_dir(folder.path().join("v9.3.0")).unwrap();
+        let found = find(Some(folder.path())).unwrap();
+        let versions: Vec<&str> = found.programs.versions.keys().map(String::as_str).collect();
+        assert_eq!(versions, [naru_inventory::VERSION, "v9.1.0", "v9.2.0-rc.1"]);
+        assert_eq!(found.node_path, folder.path().join(NODE));
+        for programs in found.programs.versions.values() {
+            assert!(found.files.path(&programs.node.sha256).is_some_and(Path::is_file));
+        }
+        fs::remove_file(folder.path().join("v9.1.0").join(NODE)).unwrap();
+        assert!(find(Some(folder.path())).is_err(), "half a version is told, not left out");
+    }
+
+    #[test]
+    fn our_own_version_may_lie_in_its_folder_too() {
+        let folder = tempfile::tempdir().unwrap();
+        programs(&folder.path().join(naru_inventory::VERSION));
+        let found = find(Some(folder.path())).unwrap();
+        assert_eq!(found.node_path, folder.path().join(naru_inventory::VERSION).join(NODE));
     }
 }

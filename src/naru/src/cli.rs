@@ -46,6 +46,19 @@ enum Command {
     Apply(commands::apply::Apply),
     /// Hosts and nodes, and how they are.
     Status(commands::status::Status),
+    /// Why a host is no Ready node: the first broken link, what shows it, and the fix.
+    Explain(commands::explain::Explain),
+    /// What on the hosts is not as it should be.
+    Diff(commands::diff::Diff),
+    /// What earlier runs did.
+    Journal(commands::journal::Journal),
+    /// Set the version of Naru's programs in the inventory, and apply it.
+    Upgrade(commands::upgrade::Upgrade),
+    /// Add, remove, empty and open nodes.
+    #[command(subcommand)]
+    Node(commands::node::Node),
+    /// Remove from hosts what Naru put there.
+    Reset(commands::reset::Reset),
     /// Print a kubeconfig for this cluster.
     Kubeconfig(commands::kubeconfig::Kubeconfig),
     /// Container images on the hosts.
@@ -58,12 +71,33 @@ enum Command {
     Ssh(commands::ssh::Ssh),
     /// Last lines of a host's service journal.
     Logs(commands::logs::Logs),
+    /// What a field of the inventory means; without a name all of them.
+    ExplainField(commands::explain_field::ExplainField),
     /// The JSON schema of inventories.
     Schema,
+    /// Print a reference page, for `cargo xtask docs`.
+    #[command(hide = true)]
+    Reference { page: Page },
     /// Completions for a shell.
     Completions { shell: clap_complete::Shell },
     /// The version of this program.
     Version,
+}
+
+/// Pages that are written from the code.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Page {
+    Cli,
+    Inventory,
+}
+
+impl Page {
+    fn text(self) -> String {
+        match self {
+            Self::Cli => crate::reference::page(<Cli as clap::CommandFactory>::command()),
+            Self::Inventory => naru_inventory::reference(),
+        }
+    }
 }
 
 /// What verbs need to know about the terminal.
@@ -130,12 +164,20 @@ async fn dispatch(command: Command, terminal: Terminal) -> Result<Exit, Failure>
         Command::Plan(plan) => plan.run(terminal).await,
         Command::Apply(apply) => apply.run(terminal).await,
         Command::Status(status) => status.run(terminal).await,
+        Command::Explain(explain) => explain.run(terminal).await,
+        Command::Diff(diff) => diff.run(terminal).await,
+        Command::Journal(journal) => journal.run(terminal),
+        Command::Upgrade(upgrade) => upgrade.run(terminal).await,
+        Command::Node(node) => node.run(terminal).await,
+        Command::Reset(reset) => reset.run(terminal).await,
         Command::Kubeconfig(kubeconfig) => kubeconfig.run().await,
         Command::Image(image) => image.run(terminal).await,
         Command::Machines(machines) => machines.run(terminal).await,
         Command::Ssh(ssh) => ssh.run().await,
         Command::Logs(logs) => logs.run().await,
+        Command::ExplainField(explain) => explain.run(),
         Command::Schema => commands::print(&format!("{:#}\n", naru_inventory::schema())),
+        Command::Reference { page } => commands::print(&page.text()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "naru", &mut script);
@@ -181,13 +223,38 @@ mod tests {
     fn every_command_in_the_documents_is_understood() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut seen = 0;
-        for page in ["README.md", "docs/guide/first-cluster.md"] {
+        for page in ["README.md", "docs/guide/first-cluster.md", "docs/operations/troubleshooting.md"] {
             for line in commands(&fs_err::read_to_string(root.join(page)).unwrap()) {
                 let parsed = Cli::try_parse_from(line.split_whitespace());
                 assert!(parsed.is_ok(), "{page}: {line}: {}", parsed.err().unwrap());
                 seen += 1;
             }
         }
-        assert!(seen > 8, "only {seen} commands were found");
+        assert!(seen > 20, "only {seen} commands were found");
+    }
+
+    #[test]
+    fn the_reference_pages_are_of_this_program() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for (page, path) in [(Page::Cli, "docs/reference/cli.md"), (Page::Inventory, "docs/reference/inventory.md")] {
+            let written = fs_err::read_to_string(root.join(path)).unwrap_or_default();
+            assert!(written == page.text(), "{path} is out of date: run `cargo xtask docs`");
+        }
+    }
+
+    #[test]
+    fn every_finding_has_its_place_in_the_troubleshooting_page() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let page = fs_err::read_to_string(root.join("docs/operations/troubleshooting.md")).unwrap();
+        let source = fs_err::read_to_string(root.join("src/plan/src/plan.rs")).unwrap();
+        let codes = source.split("pub enum FindingCode {").nth(1).unwrap().split('}').next().unwrap();
+        let codes = codes.lines().map(str::trim).filter(|line| !line.starts_with("//") && line.ends_with(','));
+        let mut seen = 0;
+        for code in codes.map(|line| line.trim_end_matches(',')) {
+            let word = code[..1].to_lowercase() + &code[1..];
+            assert!(page.contains(&format!("`{word}`")), "the page says nothing about {word}");
+            seen += 1;
+        }
+        assert!(seen > 20, "only {seen} codes were found");
     }
 }

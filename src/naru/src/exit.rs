@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use naru_execute::{ExecuteError, JournalError};
 use naru_inventory::InvalidInventory;
+use naru_inventory::edit::EditError;
 use naru_observe::{AgentError, Problem};
 use naru_plan::Colour;
 
@@ -127,12 +128,31 @@ impl From<ExecuteError> for Failure {
         match error {
             ExecuteError::Locked { host, detail } => failure
                 .detail(format!("{host} says: {}", detail.unwrap_or_else(|| "the lock is held".to_owned())))
-                .hint("wait until it has finished; the lock ends with its connection"),
+                .hint("--wait-for-lock SECONDS waits for it; the lock ends with the other run, however that ends"),
             ExecuteError::NoMajority { problems, .. } => {
-                let lines = problems.iter().map(|(host, problem)| format!("{host}: {}", problem.primary));
-                failure.detail(lines.collect::<Vec<_>>().join("\n"))
+                let line = |(host, problem): &(String, Problem)| match &problem.detail {
+                    Some(detail) => format!("{host}: {}: {}", problem.primary, detail.replace('\n', "; ")),
+                    None => format!("{host}: {}", problem.primary),
+                };
+                let hint = match problems.first() {
+                    Some((host, problem)) => problem.hint.clone().unwrap_or_else(|| format!("naru explain {host}")),
+                    None => "an inventory needs a control plane".to_owned(),
+                };
+                let detail = problems.iter().map(line).collect::<Vec<_>>().join("\n");
+                let failure = if detail.is_empty() { failure } else { failure.detail(detail) };
+                failure.hint(hint)
             }
             ExecuteError::Interrupted => failure,
+        }
+    }
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::Before(invalid) | EditError::After(invalid) => invalid.into(),
+            EditError::Machines => Self::user(chain(&error)).hint("change `count` of a group under spec.machines"),
+            _ => Self::user(chain(&error)),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The project's own chores: `cargo xtask up | down | test | e2e | bench`. Everything that a fresh Debian machine with
+//! The project's own chores: `cargo xtask up | down | test | e2e | bench | docs`. Everything that a fresh Debian machine with
 //! Rust lacks is installed by these, so that README needs no list of prerequisites.
 
 mod benchmark;
 mod check;
 mod cluster;
+mod docs;
 mod packages;
 mod programs;
 mod shell;
@@ -39,6 +40,8 @@ enum Chore {
     },
     /// Build the three static programs into the target folder's `release/`
     Build,
+    /// Write the reference pages anew from the code
+    Docs,
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Chore::E2e { suites } => check::end_to_end(&suites),
         Chore::Bench { what } => benchmark::run(&what),
         Chore::Build => programs::build().map(drop),
+        Chore::Docs => docs::write(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

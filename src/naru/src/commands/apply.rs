@@ -1,105 +1,84 @@
 //! `naru apply`: shows the plan, asks, executes, and says what to try next.
 
-use std::path::Path;
-use std::time::Duration;
-
 use clap::Args;
-use fs_err as fs;
-use naru_execute::{Executor, Header, Journal, Limits, Outcome, Random};
-use naru_observe::{Fleet, HostObservation};
-use naru_plan::{NoteKind, PLAN_FORMAT, Plan};
-use tokio::sync::watch;
 
-use super::{agreed, print, status, tell};
+use super::{print, status, tell};
 use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
+use crate::flow::{Ended, Flow, RunFlags};
 use crate::machines;
-use crate::screen::{Output, Screen, seconds};
-use crate::session::{InventoryFile, Reach, Session};
+use crate::report::{left_out, summary};
+use crate::saved::Saved;
+use crate::screen::{Screen, seconds};
+use crate::session::{InventoryFile, Look, LookFlags, Reach, Session};
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 done or nothing to do, 1 a mistake of yours or the answer was no, 2 something was not \
+                  done."
+)]
 pub(crate) struct Apply {
     /// The inventory, or a plan saved by `naru plan -o`.
     #[command(flatten)]
     inventory: InventoryFile,
-    /// Do not ask.
-    #[arg(short, long)]
-    yes: bool,
-    /// How progress is shown.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    look: LookFlags,
+    #[command(flatten)]
+    run: RunFlags,
     #[command(flatten)]
     reach: Reach,
 }
 
 impl Apply {
     pub(crate) async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let screen = Screen::new(self.output, terminal);
-        let interrupt = interruptions();
-        let (session, plan) = if self.inventory.file.extension().is_some_and(|extension| extension == "json") {
-            saved(&self.inventory.file, &self.reach).await?
+        let flow = Flow::new(&self.run, terminal);
+        let (session, ended) = if self.inventory.is_saved_plan() {
+            self.look.refuse_for_saved_plan()?;
+            self.saved(&flow).await?
         } else {
-            let mut session = Session::open(&self.inventory.file, &self.reach).await?;
-            let mut plan = observed_plan(&session).await;
-            if plan.machines_to_make().next().is_some() {
-                self.show(&plan, terminal);
-                if !agreed("Do this?", self.yes, terminal)? {
-                    return Ok(Exit::UserMistake);
-                }
-                bring_up(&session, &screen).await?;
-                session = Session::open(&self.inventory.file, &self.reach).await?;
-                plan = observed_plan(&session).await;
-                // The question was answered for everything that follows from these machines.
-                return self.finish(session, plan, screen, interrupt, terminal, true).await;
-            }
-            (session, plan)
+            let session = Session::open(&self.inventory.file, &self.reach).await?.looking(Look::of(&self.look));
+            session.check_names(&self.look.only)?;
+            converge(&flow, session, &self.reach).await?
         };
-        self.finish(session, plan, screen, interrupt, terminal, false).await
+        self.last_words(&flow, &session, &ended).await?;
+        Ok(ended.exit())
     }
 
-    fn show(&self, plan: &Plan, terminal: Terminal) {
-        if self.output == Output::Text {
-            tell(&naru_plan::render(plan, terminal.stderr));
+    /// Executes exactly the plan that was saved, or refuses.
+    async fn saved(&self, flow: &Flow) -> Result<(Session, Ended), Failure> {
+        let saved = Saved::read(&self.inventory.file)?;
+        let session = Session::of(saved.plan.inventory.clone(), saved.inventory_file(), &self.reach).await?;
+        let session = session.looking(Look::of_saved(&saved));
+        flow.show(&saved.plan);
+        if saved.plan.is_refused() || saved.plan.is_empty() {
+            return Ok((session, Ended::Nothing(saved.plan)));
         }
+        if !flow.ask()? {
+            return Ok((session, Ended::Declined));
+        }
+        if saved.plan.machines_to_make().next().is_some() {
+            let observation = flow.observe(&session).await;
+            saved.still_holds(&session.plan(&observation), &observation)?;
+            let session = bring_up(flow, session, &self.reach).await?;
+            // What comes after the machines could not be part of the plan; whoever can be asked is asked.
+            let ended = flow.go(&session, &|session, seen| session.plan(seen), &|| Ok(()), !flow.asks()).await?;
+            return Ok((session, ended));
+        }
+        let ended = {
+            let executor = flow.executor(&session);
+            let held = executor.lock(&session.inventory).await?;
+            let observation = flow.observe(&session).await;
+            saved.still_holds(&session.plan(&observation), &observation)?;
+            flow.execute(&executor, &held, saved.plan).await?
+        };
+        Ok((session, ended))
     }
 
-    async fn finish(
-        &self,
-        session: Session,
-        plan: Plan,
-        screen: Screen,
-        interrupt: watch::Receiver<bool>,
-        terminal: Terminal,
-        is_agreed: bool,
-    ) -> Result<Exit, Failure> {
-        self.show(&plan, terminal);
-        if plan.is_refused() {
-            return Ok(Exit::OurFailure);
+    async fn last_words(&self, flow: &Flow, session: &Session, ended: &Ended) -> Result<(), Failure> {
+        if !flow.shows_text() || !conclude(flow, session, ended).await? {
+            return Ok(());
         }
-        if plan.is_empty() {
-            return Ok(if plan.is_incomplete() { Exit::OurFailure } else { Exit::Done });
-        }
-        if !is_agreed && !agreed("Do this?", self.yes, terminal)? {
-            return Ok(Exit::UserMistake);
-        }
-        let outcome = execute(&session, &session.fleet, &plan, &screen, interrupt).await?;
-        if self.output == Output::Text {
-            summary(&outcome);
-            let left_out = left_out(&plan);
-            tell(&left_out);
-            if outcome.is_success() {
-                let observation = session.observe(&|_, _| {}).await;
-                print(&format!("\n{}", status::nodes_table(&observation)))?;
-                if left_out.is_empty() {
-                    self.next_steps();
-                }
-            }
-        }
-        Ok(if outcome.is_success() && !plan.is_incomplete() { Exit::Done } else { Exit::OurFailure })
-    }
-
-    /// What other verbs take is the inventory, and a saved plan does not know where that lies.
-    fn next_steps(&self) {
+        // What other verbs take is the inventory, and a saved plan does not know where that lies.
         let file = self.inventory.file.display().to_string();
         let file = match file.as_str() {
             "cluster.yaml" => String::new(),
@@ -110,57 +89,41 @@ impl Apply {
             "\nTry next:\n  naru kubeconfig{file} > kubeconfig && export KUBECONFIG=$PWD/kubeconfig\n  \
              kubectl get nodes -o wide\n  naru status{file}\n"
         ));
+        Ok(())
     }
 }
 
-/// The hosts that the plan had to leave out: without this the last words of a run would be that all is done.
-fn left_out(plan: &Plan) -> String {
-    let skipped = plan.notes.iter().filter(|note| note.kind == NoteKind::Skipped);
-    let hosts: Vec<&str> = skipped.filter_map(|note| note.host.as_deref()).collect();
-    if hosts.is_empty() {
-        return String::new();
+/// Plans and executes what the session's inventory says, machines first.
+pub(crate) async fn converge(flow: &Flow, session: Session, reach: &Reach) -> Result<(Session, Ended), Failure> {
+    let planner = |session: &Session, seen: &_| session.plan(seen);
+    if !session.lacks_machines() {
+        let ended = flow.go(&session, &planner, &|| Ok(()), false).await?;
+        return Ok((session, ended));
     }
-    format!("Left out: {} (see above why). Run the same command again for what is missing there.\n", hosts.join(", "))
+    let plan = flow.look(&session, &planner).await;
+    flow.show(&plan);
+    if plan.is_refused() || plan.is_empty() {
+        return Ok((session, Ended::Nothing(plan)));
+    }
+    if !flow.ask()? {
+        return Ok((session, Ended::Declined));
+    }
+    let session = bring_up(flow, session, reach).await?;
+    // The question was answered for everything that follows from these machines.
+    let ended = flow.go(&session, &planner, &|| Ok(()), true).await?;
+    Ok((session, ended))
 }
 
-async fn observed_plan(session: &Session) -> Plan {
-    let tell_problem = |host: &str, observed: &HostObservation| {
-        if let HostObservation::Unreachable(problem) = observed {
-            tracing::info!(host, problem = problem.primary, "a host cannot be reached");
-        }
-    };
-    let observation = session.observe(&tell_problem).await;
-    session.plan(&observation)
+async fn bring_up(flow: &Flow, session: Session, reach: &Reach) -> Result<Session, Failure> {
+    let running = flow.interrupts.running();
+    make_machines(&session.inventory, &flow.screen).await?;
+    drop(running);
+    session.again(reach).await
 }
 
-/// A saved plan, if the world is still the one that it was made for.
-async fn saved(file: &Path, reach: &Reach) -> Result<(Session, Plan), Failure> {
-    let text = fs::read_to_string(file).map_err(|error| Failure::user(error.to_string()))?;
-    let plan: Plan = serde_json::from_str(&text).map_err(|error| {
-        Failure::user(format!("{} is not a saved plan: {error}", file.display()))
-            .hint("naru plan -o PLAN.json saves one")
-    })?;
-    if plan.format != PLAN_FORMAT {
-        return Err(Failure::user(format!("{} was saved by another version of naru", file.display())));
-    }
-    if plan.machines_to_make().next().is_some() {
-        return Err(Failure::user(
-            "this plan begins with machines that do not run, so it does not say all that follows",
-        )
-        .hint("apply the inventory instead, or start the machines and plan again"));
-    }
-    let session = Session::of(plan.inventory.clone(), reach).await?;
-    let now = session.plan(&session.observe(&|_, _| {}).await);
-    if now != plan {
-        return Err(Failure::user("the world has moved since this plan was saved; nothing was changed")
-            .hint("make and look at a new plan"));
-    }
-    Ok((session, plan))
-}
-
-async fn bring_up(session: &Session, screen: &Screen) -> Result<(), Failure> {
+async fn make_machines(inventory: &naru_inventory::Inventory, screen: &Screen) -> Result<(), Failure> {
     let face = screen.clone();
-    machines::ensure(&session.inventory, move |progress| {
+    machines::ensure(inventory, move |progress| {
         use naru_machines::Progress::{MakingImage, Ready, Starting};
         face.remark(&match progress {
             MakingImage { image } => format!("making the machine image {image}; the first time takes a while …"),
@@ -171,67 +134,17 @@ async fn bring_up(session: &Session, screen: &Screen) -> Result<(), Failure> {
     .await
 }
 
-/// Executes a plan with journal and screen.
-pub(crate) async fn execute(
-    session: &Session,
-    fleet: &dyn Fleet,
-    plan: &Plan,
-    screen: &Screen,
-    interrupt: watch::Receiver<bool>,
-) -> Result<Outcome, Failure> {
-    let owner = owner();
-    screen.keep(Journal::create(&Header::new(plan.inventory.name(), &owner, &plan.fingerprint))?);
-    let executor = Executor {
-        fleet,
-        programs: &session.found.files,
-        sink: screen,
-        limits: Limits::default(),
-        interrupt,
-        owner,
-        lock_wait: None,
-        random: Random::from_system(),
-    };
-    let held = executor.lock(&plan.inventory).await?;
-    Ok(executor.execute(&held, plan).await)
-}
-
-/// Who we are, for whoever finds the lock taken.
-fn owner() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{user}@{host} (naru process {})", std::process::id())
-}
-
-pub(crate) fn summary(outcome: &Outcome) {
-    let finish = outcome.finish;
-    let mut text = format!("\n{} done in {}", finish.succeeded, seconds(finish.elapsed_ms));
-    if finish.failed > 0 {
-        let failed: Vec<&str> = outcome.failed.iter().map(|(step, _)| step.as_str()).collect();
-        text += &format!(", {} FAILED: {}", finish.failed, failed.join(", "));
+/// Says how it ended, with the nodes if it ended well; answers whether all is as it should be.
+pub(crate) async fn conclude(flow: &Flow, session: &Session, ended: &Ended) -> Result<bool, Failure> {
+    let Ended::Executed(plan, outcome) = ended else { return Ok(false) };
+    if !flow.shows_text() {
+        return Ok(ended.is_success());
     }
-    if finish.skipped > 0 {
-        text += &format!(", {} not done: {}", finish.skipped, outcome.skipped.join(", "));
+    tell(&summary(plan, outcome));
+    tell(&left_out(plan));
+    if outcome.is_success() {
+        let observation = flow.observe(session).await;
+        print(&format!("\n{}", status::nodes_table(&observation)))?;
     }
-    text += ".\n";
-    tell(&text);
-    if !outcome.is_success() {
-        tell("Run the same command again to go on from here.\n");
-    }
-}
-
-/// True after the first Ctrl-C; the second ends the program at once, which is safe as well.
-pub(crate) fn interruptions() -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            tell("\nInterrupted: running steps are finished, no new ones begin. Once more stops at once.\n");
-            let _ = sender.send(true);
-            if tokio::signal::ctrl_c().await.is_ok() {
-                std::process::exit(Exit::OurFailure as i32);
-            }
-        }
-        // Without a signal handler there is nothing to hear; the sender must live as long as the run.
-        tokio::time::sleep(Duration::MAX).await;
-    });
-    receiver
+    Ok(ended.is_success())
 }

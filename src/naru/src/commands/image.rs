@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use fs_err as fs;
 use naru_execute::ProgramFiles;
-use naru_plan::{Action, Artifact, PLAN_FORMAT, Plan, Step};
+use naru_plan::{Action, Artifact, Step};
 use naru_resources::Resource;
 use serde_json::Value as Json;
 
-use super::{apply, tell};
+use super::node::plan_of;
+use super::tell;
 use crate::artifacts::hash_file;
 use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
-use crate::screen::{Output, Screen};
+use crate::flow::{Ended, Flow, RunFlags};
+use crate::report::summary;
 use crate::session::{InventoryFlag, Reach, Session};
 
 /// Indexes of archives are small.
@@ -61,23 +63,16 @@ impl Image {
         }
         let files = archives.iter().map(|archive| (archive.artifact.sha256.clone(), archive.path.clone()));
         session.found.files = ProgramFiles::new(files);
-        let plan = Plan {
-            format: PLAN_FORMAT,
-            inventory: session.inventory.clone(),
-            fingerprint: String::new(),
-            steps: names.iter().flat_map(|name| steps(name, &archives)).collect(),
-            notes: Vec::new(),
-            findings: Vec::new(),
-            unavailable: Vec::new(),
-            max_failures: 0,
-        };
-        let screen = Screen::new(Output::Text, terminal);
-        let outcome = apply::execute(&session, &session.fleet, &plan, &screen, apply::interruptions()).await?;
-        apply::summary(&outcome);
+        let steps = names.iter().flat_map(|name| steps(name, &archives)).collect();
+        let flow = Flow::new(&RunFlags::default(), terminal);
+        let ended = flow.just(&session, plan_of(&session, steps)).await?;
+        if let Ended::Executed(plan, outcome) = &ended {
+            tell(&summary(plan, outcome));
+        }
         for reference in archives.iter().flat_map(|archive| &archive.references) {
             tell(&format!("{reference}\n"));
         }
-        Ok(if outcome.is_success() { Exit::Done } else { Exit::OurFailure })
+        Ok(ended.exit())
     }
 }
 

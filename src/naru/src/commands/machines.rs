@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use naru_inventory::Inventory;
 use naru_machines::{Machine, Power, Provider};
 
-use super::{agreed, print};
+use super::print;
+use crate::ask::agreed;
 use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
 use crate::machines::{blocking, ensure, local};

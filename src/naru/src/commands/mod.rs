@@ -1,19 +1,41 @@
 //! The verbs, one file each.
 
 pub(crate) mod apply;
+pub(crate) mod diff;
+pub(crate) mod explain;
+pub(crate) mod explain_field;
 pub(crate) mod image;
 pub(crate) mod init;
+pub(crate) mod journal;
 pub(crate) mod kubeconfig;
 pub(crate) mod logs;
 pub(crate) mod machines;
+pub(crate) mod node;
 pub(crate) mod plan;
+pub(crate) mod reset;
 pub(crate) mod ssh;
 pub(crate) mod status;
+pub(crate) mod upgrade;
 
 use std::io::Write;
 
-use crate::cli::Terminal;
+use serde::Serialize;
+
 use crate::exit::{Exit, Failure};
+
+/// How data is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Text,
+    /// One JSON document on standard output.
+    Json,
+}
+
+/// A document for standard output.
+pub(crate) fn json(document: &impl Serialize) -> String {
+    serde_json::to_string_pretty(document).expect("what verbs show is plain data with text keys") + "\n"
+}
 
 /// Data for standard output.
 pub(crate) fn print(text: &str) -> Result<Exit, Failure> {
@@ -29,19 +51,4 @@ pub(crate) fn print(text: &str) -> Result<Exit, Failure> {
 /// Everything else, for standard error.
 pub(crate) fn tell(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
-}
-
-/// Whether the operator wants it: `--yes`, no terminal to ask on, or an answer.
-pub(crate) fn agreed(question: &str, yes: bool, terminal: Terminal) -> Result<bool, Failure> {
-    if yes || !terminal.can_ask {
-        return Ok(true);
-    }
-    tell(&format!("\n{question} [y/N] "));
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::because("no answer", &error))?;
-    let agreed = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
-    if !agreed {
-        tell("Nothing was changed.\n");
-    }
-    Ok(agreed)
 }

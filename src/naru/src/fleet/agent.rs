@@ -1,21 +1,32 @@
-//! One host's agent. Three connections, each opened when first needed: one for changes, which may take minutes and
-//! holds the lock, one for uploads beside them, one for questions, which must wait for neither.
+//! One host's agent. Several connections over one SSH session, each opened when first needed: one for changes, which
+//! may take minutes and holds the lock, one for uploads beside them, one for questions, which must wait for neither,
+//! and one for ports that are listened on while other hosts try to reach them.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
-use naru_agent::{Failure, FailureKind, Request, Response};
+use naru_agent::{ApiRequest, EtcdRequest, Failure, FailureKind, Request, Response};
 use naru_hosts::{Connection, HostError, HostErrorKind};
 use naru_observe::{AgentError, HostAgent, Problem, ProblemKind};
 use tokio::sync::Mutex;
 
+use super::secrets::{Revealed, Secrets};
 use super::way::Way;
+
+/// Nobody holds the lock yet.
+pub(super) const NO_FENCE: u64 = 0;
 
 pub(super) struct RemoteAgent {
     way: Way,
+    secrets: Secrets,
+    /// The fleet's, said first on every connection that changes something.
+    fence: Arc<AtomicU64>,
     changes: Mutex<Link>,
     uploads: Mutex<Link>,
     questions: Mutex<Link>,
+    listening: Mutex<Link>,
 }
 
 #[derive(Default)]
@@ -23,67 +34,120 @@ struct Link {
     connection: Option<Connection>,
     /// Who holds the lock on this connection; asked for again when it had to be opened anew.
     owner: Option<String>,
+    /// The fence that was said on this connection.
+    fence: u64,
+}
+
+/// What a request is to a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// Asked again over a new connection when the first breaks.
+    Question,
+    /// The same, but asking twice may not be the same as asking once.
+    QuestionOnce,
+    Change,
+    Transfer,
+    Listen,
+}
+
+fn sort(request: &Request) -> Sort {
+    match request {
+        Request::Facts
+        | Request::Check { .. }
+        | Request::MissingArtifacts { .. }
+        | Request::Sign { .. }
+        | Request::UnitLog { .. }
+        | Request::Probe { .. }
+        | Request::Diagnose
+        | Request::Confirm { .. }
+        | Request::Etcd(EtcdRequest::Members) => Sort::Question,
+        Request::Api(ApiRequest { method, .. }) if method.eq_ignore_ascii_case("GET") => Sort::Question,
+        Request::Api(_) => Sort::QuestionOnce,
+        Request::Upload { .. } | Request::FetchArtifact { .. } | Request::ServeArtifacts { .. } => Sort::Transfer,
+        Request::Listen { .. } => Sort::Listen,
+        _ => Sort::Change,
+    }
 }
 
 impl RemoteAgent {
-    pub(super) fn new(way: Way) -> Self {
-        Self { way, changes: Mutex::default(), uploads: Mutex::default(), questions: Mutex::default() }
+    pub(super) fn new(way: Way, secrets: Secrets, fence: Arc<AtomicU64>) -> Self {
+        let (changes, uploads, questions, listening) =
+            (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        Self { way, secrets, fence, changes, uploads, questions, listening }
     }
 
     /// Opens the connection for questions, so that a host that cannot be reached is known at once.
     pub(super) async fn reach(&self) -> Result<(), HostError> {
         let mut link = self.questions.lock().await;
-        self.connection(&mut link).await.map(drop)
+        self.connection(&mut link, Sort::Question).await.map(drop)
     }
 
     /// Closes the connections that nobody uses; the next call opens new ones. One in use finds out by itself.
     pub(super) fn reset(&self) {
-        for link in [&self.changes, &self.uploads, &self.questions] {
+        for link in [&self.changes, &self.uploads, &self.questions, &self.listening] {
             if let Ok(mut link) = link.try_lock() {
                 link.connection = None;
             }
         }
+        self.way.hang_up();
     }
 
-    fn link(&self, request: &Request) -> &Mutex<Link> {
-        match request {
-            Request::Apply { .. } | Request::Lock { .. } => &self.changes,
-            _ => &self.questions,
+    fn link(&self, sort: Sort) -> &Mutex<Link> {
+        match sort {
+            Sort::Question | Sort::QuestionOnce => &self.questions,
+            Sort::Change => &self.changes,
+            Sort::Transfer => &self.uploads,
+            Sort::Listen => &self.listening,
         }
     }
 
-    /// The link's connection, with the lock if this link has held it.
-    async fn connection(&self, link: &mut Link) -> Result<Connection, HostError> {
-        if let Some(connection) = &link.connection
-            && connection.is_usable().await
-        {
-            return Ok(connection.clone());
-        }
-        link.connection = None;
-        let connection = self.way.open().await?;
-        if let Some(owner) = link.owner.clone() {
-            // Our own earlier agent may not have noticed yet that its connection is gone.
-            let soon = |error| match error {
-                HostError::Failed { host, failure } => {
-                    HostError::Failed { host, failure: Failure { kind: FailureKind::Transient, ..failure } }
+    /// The link's connection, with the lock if this link has held it, and with the fence that is valid now.
+    async fn connection(&self, link: &mut Link, sort: Sort) -> Result<Connection, HostError> {
+        let connection = match link.connection.take() {
+            Some(connection) if connection.is_usable().await => connection,
+            _ => {
+                link.fence = NO_FENCE;
+                let connection = self.way.open().await?;
+                if let Some(owner) = link.owner.clone() {
+                    connection.call(&Request::Lock { owner }).await.map_err(soon)?;
                 }
-                other => other,
-            };
-            connection.call(Request::Lock { owner }).await.map_err(soon)?;
-        }
+                connection
+            }
+        };
         link.connection = Some(connection.clone());
+        let fence = self.fence.load(Ordering::SeqCst);
+        if matches!(sort, Sort::Change | Sort::Transfer) && fence != link.fence {
+            connection.call(&Request::Fence { fence }).await?;
+            link.fence = fence;
+        }
         Ok(connection)
     }
 
     async fn ask(&self, request: Request) -> Result<Response, HostError> {
-        let mut link = self.link(&request).lock().await;
-        let connection = self.connection(&mut link).await?;
-        let owner = match &request {
-            Request::Lock { owner } => Some(owner.clone()),
-            _ => None,
-        };
-        let response = connection.call(request).await?;
-        link.owner = owner.or(link.owner.take());
+        let sort = sort(&request);
+        let revealed = self.secrets.reveal(request).map_err(|failure| self.failed(failure))?;
+        if sort == Sort::Change {
+            // Ports that were opened for a trial are free before what belongs there is started.
+            self.listening.lock().await.connection = None;
+        }
+        let mut link = self.link(sort).lock().await;
+        match self.exchange(&mut link, sort, &revealed).await {
+            Err(HostError::Broken { .. } | HostError::Client { .. }) if sort == Sort::Question => {
+                link.connection = None;
+                self.exchange(&mut link, sort, &revealed).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn exchange(&self, link: &mut Link, sort: Sort, revealed: &Revealed) -> Result<Response, HostError> {
+        let connection = self.connection(link, sort).await?;
+        let response = connection.call(revealed.request()).await?;
+        match revealed.request() {
+            Request::Lock { owner } => link.owner = Some(owner.clone()),
+            Request::Fence { fence } => link.fence = *fence,
+            _ => {}
+        }
         Ok(response)
     }
 
@@ -95,7 +159,22 @@ impl RemoteAgent {
         sent: &(dyn Fn(u64) + Sync),
     ) -> Result<(), HostError> {
         let mut link = self.uploads.lock().await;
-        self.connection(&mut link).await?.upload(sha256, path, offset_bytes, sent).await
+        let connection = self.connection(&mut link, Sort::Transfer).await?;
+        connection.upload(sha256, path, offset_bytes, sent).await
+    }
+
+    fn failed(&self, failure: Failure) -> HostError {
+        HostError::Failed { host: self.way.name().to_owned(), failure }
+    }
+}
+
+/// Our own earlier agent may not have noticed yet that its connection is gone.
+fn soon(error: HostError) -> HostError {
+    match error {
+        HostError::Failed { host, failure } if failure.kind == FailureKind::Locked => {
+            HostError::Failed { host, failure: Failure { kind: FailureKind::Transient, ..failure } }
+        }
+        other => other,
     }
 }
 
@@ -124,19 +203,20 @@ fn agent_error(error: HostError) -> AgentError {
         HostError::Client { host, .. } => {
             AgentError::Connection { host, reason: detail.unwrap_or_else(|| "the agent does not answer".to_owned()) }
         }
-        other => AgentError::Connect { host: host(&other).to_owned(), problem: problem(&other) },
+        HostError::NoSpace { ref host, .. } => AgentError::Failed(Failure {
+            kind: FailureKind::NoSpace,
+            message: error.to_string().trim_start_matches(&format!("{host}: ")).to_owned(),
+            detail,
+            hint: error.hint(),
+        }),
+        other => AgentError::Connect { host: other.host().to_owned(), problem: problem(&other) },
     }
-}
-
-/// The host that every message of this error begins with.
-fn host(error: &HostError) -> String {
-    error.to_string().split([':', ' ']).next().unwrap_or_default().to_owned()
 }
 
 /// The same as data, without the host's name in front: whoever shows it says the name.
 pub(super) fn problem(error: &HostError) -> Problem {
     let text = error.to_string();
-    let primary = text.strip_prefix(&format!("{}: ", host(error))).unwrap_or(&text).to_owned();
+    let primary = text.strip_prefix(&format!("{}: ", error.host())).unwrap_or(&text).to_owned();
     Problem {
         kind: match error.kind() {
             HostErrorKind::Unreachable => ProblemKind::Unreachable,
@@ -152,13 +232,15 @@ pub(super) fn problem(error: &HostError) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use naru_agent::Host;
+    use naru_agent::{Checked, Host};
     use naru_resources::Resource;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
     fn agent(root: &Path) -> RemoteAgent {
-        RemoteAgent::new(Way::Local { name: "here".to_owned(), host: Host::rooted(root) })
+        let way = Way::Local { name: "here".to_owned(), host: Host::rooted(root) };
+        RemoteAgent::new(way, Secrets::beside(root), Arc::default())
     }
 
     #[tokio::test]
@@ -173,10 +255,126 @@ mod tests {
             } else {
                 Request::Apply { resources, revert_after_seconds: None }
             };
-            let Response::Changes { changes, .. } = agent.call(request).await.unwrap() else { panic!() };
+            let (Response::Changes { changes, .. } | Response::Checked(Checked { changes, .. })) =
+                agent.call(request).await.unwrap()
+            else {
+                panic!()
+            };
             assert_eq!(changes.len(), expected);
         }
         assert!(folder.path().join("etc/naru").is_dir());
+    }
+
+    /// What agents heard, each connection's first request marked with a star; and which requests break the line.
+    #[derive(Clone, Default)]
+    struct Heard {
+        requests: Arc<std::sync::Mutex<Vec<String>>>,
+        breaks_at: Arc<std::sync::Mutex<Vec<&'static str>>>,
+    }
+
+    impl Heard {
+        fn agent(&self, fence: u64) -> RemoteAgent {
+            let heard = self.clone();
+            let make = move || {
+                let (near, far) = tokio::io::duplex(1 << 16);
+                tokio::spawn(heard.clone().serve(far));
+                Connection::over("made", near)
+            };
+            let fence = Arc::new(AtomicU64::new(fence));
+            RemoteAgent::new(Way::Made(Box::new(make)), Secrets::beside(Path::new("")), fence)
+        }
+
+        async fn serve(self, mut stream: tokio::io::DuplexStream) {
+            let mut star = "*";
+            while let Ok(length) = stream.read_u32().await {
+                let mut frame = vec![0; length as usize];
+                stream.read_exact(&mut frame).await.unwrap();
+                let request: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+                let name = request["request"].as_str().unwrap().to_owned();
+                self.requests.lock().unwrap().push(format!("{star}{name}"));
+                star = "";
+                let breaks = {
+                    let mut breaks_at = self.breaks_at.lock().unwrap();
+                    let breaks = breaks_at.last().is_some_and(|at| *at == name);
+                    if breaks {
+                        breaks_at.pop();
+                    }
+                    breaks
+                };
+                if breaks {
+                    return;
+                }
+                let answer = serde_json::to_vec(&Response::Done).unwrap();
+                stream.write_u32(u32::try_from(answer.len()).unwrap()).await.unwrap();
+                stream.write_all(&answer).await.unwrap();
+            }
+        }
+
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut *self.requests.lock().unwrap())
+        }
+    }
+
+    fn apply() -> Request {
+        Request::Apply { resources: vec![], revert_after_seconds: None }
+    }
+
+    #[tokio::test]
+    async fn every_connection_that_changes_says_lock_and_fence_first() {
+        let heard = Heard::default();
+        let agent = heard.agent(7);
+        agent.call(Request::Lock { owner: "me".to_owned() }).await.unwrap();
+        agent.call(apply()).await.unwrap();
+        agent.call(Request::Facts).await.unwrap();
+        assert_eq!(heard.take(), ["*fence", "lock", "apply", "*facts"]);
+        heard.breaks_at.lock().unwrap().push("apply");
+        // A change is not repeated by itself: whoever ordered it decides.
+        let broken = agent.call(apply()).await.unwrap_err();
+        assert!(broken.is_transient() && broken.breaks_connection(), "{broken}");
+        assert_eq!(heard.take(), ["apply"]);
+        agent.call(apply()).await.unwrap();
+        assert_eq!(heard.take(), ["*lock", "fence", "apply"]);
+        agent.fence.store(8, Ordering::SeqCst);
+        agent.call(apply()).await.unwrap();
+        assert_eq!(heard.take(), ["fence", "apply"]);
+    }
+
+    #[tokio::test]
+    async fn questions_are_asked_again_over_a_new_connection() {
+        let heard = Heard::default();
+        let agent = heard.agent(NO_FENCE);
+        heard.breaks_at.lock().unwrap().push("facts");
+        agent.call(Request::Facts).await.unwrap();
+        assert_eq!(heard.take(), ["*facts", "*facts"]);
+        heard.breaks_at.lock().unwrap().extend(["facts", "facts"]);
+        assert!(agent.call(Request::Facts).await.is_err());
+        heard.take();
+        // What may not be done twice is not.
+        let create = || {
+            let (method, path) = ("POST".to_owned(), "/api/v1/nodes".to_owned());
+            Request::Api(ApiRequest {
+                method,
+                path,
+                content_type: String::new(),
+                body: String::new(),
+                timeout_ms: 1000,
+            })
+        };
+        agent.call(create()).await.unwrap();
+        heard.breaks_at.lock().unwrap().push("api");
+        assert!(agent.call(create()).await.is_err());
+        assert_eq!(heard.take(), ["*api", "api"]);
+    }
+
+    #[tokio::test]
+    async fn ports_for_a_trial_are_closed_before_a_change() {
+        let heard = Heard::default();
+        let agent = heard.agent(NO_FENCE);
+        agent.call(Request::Listen { ports: vec![6443] }).await.unwrap();
+        agent.call(Request::Facts).await.unwrap();
+        assert!(agent.listening.lock().await.connection.is_some());
+        agent.call(apply()).await.unwrap();
+        assert!(agent.listening.lock().await.connection.is_none());
     }
 
     #[tokio::test]
@@ -195,7 +393,6 @@ mod tests {
         first.reset();
         // The next change opens a new connection and takes the lock before anything else. Until the old agent has
         // seen its end that fails for a moment, as something that passes.
-        let apply = || Request::Apply { resources: vec![], revert_after_seconds: None };
         let mut result = first.call(apply()).await;
         for _ in 0..1000 {
             match &result {

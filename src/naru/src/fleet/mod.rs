@@ -1,17 +1,19 @@
-//! The real fleet: SSH connections to hosts, one per host for the whole run, each with the agent at its other end.
+//! The real fleet: one SSH session per host for the whole run, each with the agent at its other end.
 
 mod agent;
+mod prompt;
+mod secrets;
 mod way;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use naru_agent::{Request, Response};
-use naru_hosts::AgentProgram;
+use naru_hosts::{AgentProgram, Dialer, HostEvent, TrafficCount};
 use naru_inventory::{Host, Inventory};
 use naru_observe::{Fleet, HostAgent, Problem, ProblemKind};
 use naru_pki::{Kubeconfig, PrivateKey, signing_request};
@@ -19,51 +21,85 @@ use naru_resources::Certificate;
 use tokio::sync::{Mutex, OnceCell};
 
 use self::agent::RemoteAgent;
-use self::way::Way;
+use self::prompt::TerminalPrompt;
+use self::secrets::Secrets;
 pub(crate) use self::way::expand_home;
+use self::way::{Way, Ways};
 use crate::artifacts::Found;
 use crate::exit::Failure;
 
 /// How long a host may take to show its key.
 const SCAN_DEADLINE: Duration = Duration::from_secs(10);
 
+type Listener = Box<dyn Fn(HostEvent) + Send + Sync>;
+
 /// Connections of one run.
 pub(crate) struct SshFleet {
     inventory: Inventory,
     program: PathBuf,
     accepts_new_host_keys: bool,
-    /// Read when the first host needs it.
-    agent_program: OnceCell<Arc<AgentProgram>>,
+    secrets: Secrets,
+    dialer: Arc<Dialer>,
+    listener: Arc<std::sync::Mutex<Listener>>,
+    /// Made when the first host needs them.
+    ways: OnceCell<Ways>,
     agents: Mutex<BTreeMap<String, Arc<RemoteAgent>>>,
-    /// Zero while nothing is locked.
-    fence: AtomicU64,
+    fence: Arc<AtomicU64>,
 }
 
 impl SshFleet {
     pub(crate) fn new(inventory: &Inventory, found: &Found, accepts_new_host_keys: bool) -> Self {
+        let listener = Arc::new(std::sync::Mutex::new(Box::new(tell) as Listener));
+        let heard = listener.clone();
+        let events = move |event| heard.lock().unwrap_or_else(PoisonError::into_inner)(event);
         Self {
             inventory: inventory.clone(),
             program: found.node_path.clone(),
             accepts_new_host_keys,
-            agent_program: OnceCell::new(),
+            secrets: Secrets::beside(Path::new("")),
+            dialer: Dialer::new(Some(Arc::new(TerminalPrompt)), Arc::new(events)),
+            listener,
+            ways: OnceCell::new(),
             agents: Mutex::default(),
-            fence: AtomicU64::new(0),
+            fence: Arc::new(AtomicU64::new(agent::NO_FENCE)),
         }
     }
 
-    async fn program(&self) -> Result<Arc<AgentProgram>, Problem> {
-        let read = || async {
+    /// `file:` references are relative to the folder of this inventory. Before anything is connected.
+    pub(crate) fn set_inventory_file(&mut self, file: &Path) {
+        self.secrets = Secrets::beside(file.parent().unwrap_or(Path::new("")));
+    }
+
+    /// Who hears of host keys and of the agent's uploads, instead of standard error.
+    #[allow(dead_code, reason = "for whoever draws on the terminal while hosts are connected to")]
+    pub(crate) fn on_event(&self, listener: impl Fn(HostEvent) + Send + Sync + 'static) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(listener);
+    }
+
+    /// What went over the wire so far.
+    pub(crate) fn traffic(&self) -> TrafficCount {
+        self.dialer.traffic()
+    }
+
+    async fn ways(&self) -> Result<&Ways, Problem> {
+        let make = || async {
+            let config = way::ssh_config(&self.inventory.spec.ssh)?;
             let path = self.program.clone();
             let reading = tokio::task::spawn_blocking(move || AgentProgram::read(&path).map(Arc::new));
-            reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+            let program = reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            let program = program.map_err(|error| Problem {
+                kind: ProblemKind::Agent,
+                primary: format!("the agent program {} cannot be used: {error}", self.program.display()),
+                detail: None,
+                hint: Some("--artifacts DIR names the folder of naru-node".to_owned()),
+            })?;
+            Ok(Ways { dialer: self.dialer.clone(), program, config, secrets: self.secrets.clone() })
         };
-        let program = self.agent_program.get_or_try_init(read).await.map_err(|error| Problem {
-            kind: ProblemKind::Agent,
-            primary: format!("the agent program {} cannot be used: {error}", self.program.display()),
-            detail: None,
-            hint: Some("--artifacts DIR names the folder of naru-node".to_owned()),
-        })?;
-        Ok(program.clone())
+        self.ways.get_or_try_init(make).await
+    }
+
+    async fn way(&self, host: &Host, accepts_new: bool) -> Result<Way, Problem> {
+        self.ways().await?.to(&self.inventory, host, accepts_new)
     }
 
     async fn agent(&self, host: &Host) -> Result<Arc<dyn HostAgent>, Problem> {
@@ -72,10 +108,23 @@ impl SshFleet {
             return Ok(agent);
         }
         // Not under the map's lock: connecting to one host must not wait for another.
-        let way = Way::to(&self.inventory, host, self.accepts_new_host_keys, self.program().await?);
-        let agent = Arc::new(RemoteAgent::new(way));
+        let way = self.way(host, self.accepts_new_host_keys).await?;
+        let agent = Arc::new(RemoteAgent::new(way, self.secrets.clone(), self.fence.clone()));
         agent.reach().await.map_err(|error| agent::problem(&error))?;
         Ok(self.agents.lock().await.entry(host.name.clone()).or_insert(agent).clone())
+    }
+}
+
+/// What people should see when nothing else is drawn.
+#[expect(clippy::print_stderr, reason = "a key that is believed from now on is told to the operator")]
+fn tell(event: HostEvent) {
+    match event {
+        HostEvent::HostKeyAccepted { host, address, fingerprint, file } => {
+            eprintln!("{host}: the host key of {address} is believed from now on: {fingerprint} ({})", file.display());
+        }
+        HostEvent::Uploading { host, sent_bytes, size_bytes } => {
+            tracing::debug!(host, sent_bytes, size_bytes, "the agent is on its way");
+        }
     }
 }
 
@@ -99,8 +148,8 @@ impl Fleet for SshFleet {
 
     fn connect_anew<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Arc<dyn HostAgent>, Problem>> {
         Box::pin(async move {
-            let way = Way::to(&self.inventory, host, false, self.program().await?);
-            let agent = RemoteAgent::new(way);
+            let way = self.way(host, false).await?;
+            let agent = RemoteAgent::new(way, self.secrets.clone(), self.fence.clone());
             agent.reach().await.map_err(|error| agent::problem(&error))?;
             Ok(Arc::new(agent) as Arc<dyn HostAgent>)
         })

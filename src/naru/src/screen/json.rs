@@ -9,6 +9,12 @@ use super::Face;
 pub(crate) struct Json;
 
 impl Json {
+    /// A document that is no event of the executor.
+    pub(crate) fn document(mut document: serde_json::Value) {
+        document["time"] = jiff::Timestamp::now().to_string().into();
+        Self::line(&document);
+    }
+
     fn line(document: &serde_json::Value) {
         let mut stdout = std::io::stdout().lock();
         // A reader that went away does not stop the work.
@@ -18,13 +24,10 @@ impl Json {
 
 impl Face for Json {
     fn event(&self, event: &Event) {
-        let mut document = serde_json::to_value(event).expect("events are plain data");
-        document["time"] = jiff::Timestamp::now().to_string().into();
-        Self::line(&document);
+        Self::document(serde_json::to_value(event).expect("events are plain data"));
     }
 
     fn remark(&self, text: &str) {
-        let time = jiff::Timestamp::now().to_string();
-        Self::line(&serde_json::json!({"event": "remark", "text": text, "time": time}));
+        Self::document(serde_json::json!({"event": "remark", "text": text}));
     }
 }

@@ -8,7 +8,7 @@ mod plain;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use naru_execute::{Event, Journal, Sink};
-use naru_plan::Colour;
+use naru_plan::{Colour, Plan};
 
 use crate::cli::Terminal;
 
@@ -53,6 +53,15 @@ impl Screen {
 
     pub(crate) fn remark(&self, text: &str) {
         self.face.remark(text);
+    }
+
+    /// What is going to be done, for programs: as one document.
+    pub(crate) fn plan(&self, plan: &Plan) {
+        let steps = plan.steps.iter().map(|step| &step.id).collect::<Vec<_>>();
+        json::Json::document(serde_json::json!({
+            "event": "planned", "cluster": plan.inventory.name(), "fingerprint": plan.fingerprint, "steps": steps,
+            "notes": plan.notes, "findings": plan.findings, "unavailable": plan.unavailable,
+        }));
     }
 }
 

@@ -1,0 +1,221 @@
+//! `naru node`: adds, removes, empties and opens nodes. Adding and removing edit the inventory, comments kept, and
+//! apply it.
+
+mod add;
+
+use clap::{Args, Subcommand};
+use naru_inventory::{HostState, edit};
+use naru_plan::{Action, PLAN_FORMAT, Plan, Step};
+
+use super::{apply, tell};
+use crate::cli::Terminal;
+use crate::edit::File;
+use crate::exit::{Exit, Failure};
+use crate::flow::{Ended, Flow, RunFlags};
+use crate::report::{left_out, summary};
+use crate::session::{InventoryFlag, Look, Reach, Session};
+
+/// What a step about a Node object may take beyond what it waits for.
+const STEP_SECONDS: u32 = 60;
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a mistake of yours or the answer was no, 2 something was not done.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Add a machine to the inventory and make it a node.
+    Add(add::Add),
+    /// Drain a node, take it out of the cluster, clean its host, and take it out of the inventory.
+    Remove(Remove),
+    /// Evict a node's pods, respecting disruption budgets, and let no new ones in.
+    Drain(Drain),
+    /// Let new pods onto a node again.
+    Uncordon(Uncordon),
+}
+
+impl Node {
+    pub(crate) async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
+        match self {
+            Self::Add(add) => add.run(terminal).await,
+            Self::Remove(remove) => remove.run(terminal).await,
+            Self::Drain(drain) => drain.run(terminal).await,
+            Self::Uncordon(uncordon) => uncordon.run(terminal).await,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Remove {
+    /// The host.
+    name: String,
+    #[command(flatten)]
+    inventory: InventoryFlag,
+    #[command(flatten)]
+    run: RunFlags,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Remove {
+    async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
+        let flow = Flow::new(&self.run, terminal);
+        let file = File::read(&self.inventory.file)?;
+        // First what comes last, so that an inventory which would be none without the host is told before anything.
+        edit::remove_host(&file.text, &self.name)?;
+        let leaving = match file.parse(&file.text)?.host(&self.name).is_some_and(|host| host.state.is_present()) {
+            true => edit::set_host_state(&file.text, &self.name, HostState::Absent)?,
+            false => file.text.clone(),
+        };
+        tell(&file.diff(&leaving, terminal.stderr));
+        tell(&format!("  and without {} as soon as it is out of the cluster\n\n", self.name));
+        let session = Session::of(file.parse(&leaving)?, &self.inventory.file, &self.reach).await?;
+        let write = || file.write(&file.text, &leaving);
+        let ended = flow.go(&session, &|session, seen| session.plan(seen), &write, false).await?;
+        match &ended {
+            Ended::Declined => return Ok(ended.exit()),
+            Ended::Nothing(plan) if plan.is_empty() && !plan.is_incomplete() => {
+                if !flow.ask()? {
+                    return Ok(Exit::UserMistake);
+                }
+                write()?;
+            }
+            Ended::Nothing(_) => {
+                tell("The inventory is as it was.\n");
+                return Ok(ended.exit());
+            }
+            Ended::Executed(..) => {}
+        }
+        let is_done = ended.is_success();
+        apply::conclude(&flow, &session, &ended).await?;
+        if is_done {
+            file.write(&leaving, &edit::remove_host(&leaving, &self.name)?)?;
+            tell(&format!("{} is out of the cluster and out of {}.\n", self.name, self.inventory.file.display()));
+        } else {
+            tell(&format!("{} stays in the inventory, as `state: absent`, until that is done.\n", self.name));
+        }
+        Ok(ended.exit())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Drain {
+    /// The host.
+    name: String,
+    /// How long it may take. Default: the inventory's `rollout.drainTimeoutSeconds`.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u32>,
+    #[command(flatten)]
+    inventory: InventoryFlag,
+    #[command(flatten)]
+    run: RunFlags,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Drain {
+    async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
+        let session = Session::open(&self.inventory.file, &self.reach).await?;
+        session.host(&self.name)?;
+        let rollout = &session.inventory.spec.rollout;
+        let timeout_seconds = self.timeout.unwrap_or(rollout.drain_timeout_seconds);
+        let control_planes = control_planes(&session)?;
+        let steps = vec![
+            step(
+                &self.name,
+                "cordon",
+                "no new pods on the node",
+                Action::Cordon { control_planes: control_planes.clone() },
+            ),
+            Step {
+                needs: vec![format!("{}/cordon", self.name)],
+                deadline_seconds: timeout_seconds.saturating_add(STEP_SECONDS),
+                ..step(&self.name, "drain", "evict its pods", Action::Drain { control_planes, timeout_seconds })
+            },
+        ];
+        execute(&session, steps, &self.run, terminal).await
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Uncordon {
+    /// The host.
+    name: String,
+    #[command(flatten)]
+    inventory: InventoryFlag,
+    #[command(flatten)]
+    run: RunFlags,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Uncordon {
+    async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
+        let session = Session::open(&self.inventory.file, &self.reach).await?;
+        session.host(&self.name)?;
+        let control_planes = control_planes(&session)?;
+        let steps =
+            vec![step(&self.name, "uncordon", "new pods on the node again", Action::Uncordon { control_planes })];
+        execute(&session, steps, &self.run, terminal).await
+    }
+}
+
+fn control_planes(session: &Session) -> Result<Vec<String>, Failure> {
+    let names: Vec<String> = session.inventory.control_planes().map(|host| host.name.clone()).collect();
+    if names.is_empty() {
+        return Err(Failure::ours("no control plane runs").hint("`naru apply` makes and starts machines"));
+    }
+    Ok(names)
+}
+
+fn step(host: &str, name: &str, title: &str, action: Action) -> Step {
+    Step {
+        id: format!("{host}/{name}"),
+        host: host.to_owned(),
+        title: title.to_owned(),
+        action,
+        needs: Vec::new(),
+        changes: Vec::new(),
+        disruptions: Vec::new(),
+        reasons: Vec::new(),
+        deadline_seconds: STEP_SECONDS,
+        batch: None,
+    }
+}
+
+/// Executes steps that no observation has to be made for.
+async fn execute(session: &Session, steps: Vec<Step>, flags: &RunFlags, terminal: Terminal) -> Result<Exit, Failure> {
+    let flow = Flow::new(flags, terminal);
+    let plan = plan_of(session, steps);
+    flow.show(&plan);
+    if !flow.ask()? {
+        return Ok(Exit::UserMistake);
+    }
+    let ended = flow.just(session, plan).await?;
+    if let Ended::Executed(plan, outcome) = &ended
+        && flow.shows_text()
+    {
+        tell(&summary(plan, outcome));
+        tell(&left_out(plan));
+    }
+    Ok(ended.exit())
+}
+
+/// A plan of these steps and nothing else.
+pub(crate) fn plan_of(session: &Session, steps: Vec<Step>) -> Plan {
+    Plan {
+        format: PLAN_FORMAT,
+        inventory: session.inventory.clone(),
+        fingerprint: String::new(),
+        steps,
+        notes: Vec::new(),
+        findings: Vec::new(),
+        unavailable: Vec::new(),
+        max_failures: 0,
+    }
+}
+
+/// The look of verbs that change hosts by the inventory.
+pub(crate) fn whole_look() -> Look {
+    Look { preflight: true, ..Look::default() }
+}
