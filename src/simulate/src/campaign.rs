@@ -6,6 +6,8 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use naru_plan::Plan;
+use naru_plan::scenarios::Outcome;
 use tokio::time::sleep;
 
 use crate::operator::{Goal, Run, run};
@@ -44,7 +46,7 @@ impl AddAssign for Totals {
 }
 
 /// A scenario with the world that it begins in and the one that it should end in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Case {
     pub scenario: Scenario,
     pub begin: State,
@@ -71,7 +73,7 @@ impl Case {
         let (first, middle) = case.play(case.begin.clone(), "ann", Vec::new(), &case.scenario.goal.clone());
         case.points = middle.points_passed;
         case.checked(&middle, "undisturbed")?;
-        ensure!(first.is_success(), "{}: undisturbed: {}", scenario.name, first.summary());
+        case.check_outcome(&first)?;
         ensure!(first.undone.is_empty(), "{}: planned, but not done: {:?}", scenario.name, first.undone);
         let (second, end) = case.again(middle, "bob");
         case.wanted = end.canonical();
@@ -82,6 +84,20 @@ impl Case {
         }
         case.check(&end, "undisturbed")?;
         Ok(case)
+    }
+
+    /// The undisturbed run ends as the scenario says.
+    fn check_outcome(&self, run: &Run) -> Result<()> {
+        let plan = run.plan.as_ref();
+        let as_said = match self.scenario.outcome {
+            Outcome::Nothing => run.was_idle() && run.is_success(),
+            Outcome::Changes => !run.was_idle() && run.is_success(),
+            Outcome::Incomplete => run.is_done() && plan.is_some_and(Plan::is_incomplete),
+            Outcome::Refused => run.was_idle() && plan.is_some_and(Plan::is_refused),
+        };
+        let name = &self.scenario.name;
+        ensure!(as_said, "{name}: undisturbed, to be {:?}: {}", self.scenario.outcome, run.summary());
+        Ok(())
     }
 
     fn play(&mut self, mut state: State, name: &str, faults: Vec<Fault>, goal: &Goal) -> (Run, State) {
@@ -120,7 +136,7 @@ impl Case {
     pub fn double(&mut self) -> Result<()> {
         let goal = Goal { is_doubled: true, ..self.scenario.goal.clone() };
         let (doubled, state) = self.play(self.begin.clone(), "ann", Vec::new(), &goal);
-        ensure!(doubled.is_success(), "{}: every step twice: {}", self.scenario.name, doubled.summary());
+        ensure!(doubled.is_done(), "{}: every step twice: {}", self.scenario.name, doubled.summary());
         self.converge(state, "every step twice")
     }
 
@@ -170,10 +186,10 @@ impl Case {
         self.count(&second, before, &state);
         self.checked(&state, &what)?;
         if is_quiet {
-            let first_done = first.as_ref().is_some_and(Run::is_success);
+            let first_done = first.as_ref().is_some_and(Run::is_done);
             ensure!(first_done, "{} ({what}): {:?}", self.scenario.name, first.map(|run| run.summary()));
             let refused = second.refusal.as_ref().is_some_and(|text| text.contains("ann"));
-            let fine = second.is_success() || (!waits && refused);
+            let fine = second.is_done() || (!waits && refused);
             ensure!(fine, "{} ({what}): the second: {}{}", self.scenario.name, second.summary(), tail(&state));
         }
         self.converge(state, &what)
@@ -226,7 +242,7 @@ impl Case {
             let (next, after) = self.again(state, "eve");
             state = after;
             self.checked(&state, what)?;
-            if next.is_success() && next.was_idle() {
+            if next.is_done() && next.was_idle() {
                 return self.check(&state, what);
             }
             last = next.summary();

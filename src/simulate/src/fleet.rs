@@ -125,6 +125,10 @@ fn is_change(request: &Request) -> bool {
         | Request::InstallCertificate { .. }
         | Request::FetchArtifact { .. }
         | Request::Run { .. }
+        | Request::ReceiveIdentity
+        | Request::SealIdentity { .. }
+        | Request::InstallIdentity { .. }
+        | Request::Confirm { .. }
         | Request::Reset => true,
         Request::Api(request) => request.method != "GET",
         Request::Etcd(request) => !matches!(request, EtcdRequest::Members),

@@ -47,8 +47,14 @@ impl Run {
     /// Everything that was planned was done, and nothing was left out.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        let whole = self.plan.as_ref().is_some_and(|plan| !plan.is_incomplete());
-        whole && self.outcome.as_ref().is_none_or(Outcome::is_success) && !self.was_killed && self.refusal.is_none()
+        self.is_done() && self.plan.as_ref().is_some_and(|plan| !plan.is_incomplete())
+    }
+
+    /// Everything that was planned was done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        let done = self.outcome.as_ref().is_none_or(Outcome::is_success);
+        done && self.plan.is_some() && !self.was_killed && self.refusal.is_none()
     }
 
     /// There was nothing to do.

@@ -1,7 +1,7 @@
 //! Every scenario: to the end, again, killed everywhere, every step twice, one fault at a time, two operators at once,
 //! and whatever many seeds come up with.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test tells what it did")]
+#![expect(clippy::print_stdout, reason = "a test tells what it did")]
 
 use naru_simulate::campaign::{Case, Totals};
 use naru_simulate::seeds::Seeds;
@@ -9,43 +9,47 @@ use naru_simulate::{Fault, FaultKind, scenario};
 
 const SEEDS: u64 = 2_000;
 
-fn each(what: &str, play: impl Fn(&mut Case)) {
+fn each(what: &str, play: impl Fn(&mut Case) -> anyhow::Result<()>) {
     let began = std::time::Instant::now();
     let mut totals = Totals::default();
+    let mut wrong = Vec::new();
     for scenario in scenario::all() {
-        let mut case = Case::new(&scenario, 1).unwrap_or_else(|error| panic!("{error:#}"));
-        play(&mut case);
-        totals += case.totals;
+        let played = Case::new(&scenario, 1).and_then(|mut case| {
+            play(&mut case)?;
+            totals += case.totals;
+            Ok(())
+        });
+        wrong.extend(played.err().map(|error| format!("{error:#}")));
     }
+    assert!(wrong.is_empty(), "{what}: {}", wrong.join("\n\n"));
     println!("{what}: {totals:?} in {:.1} s", began.elapsed().as_secs_f64());
 }
 
 #[test]
 fn to_the_end_and_again() {
-    each("to the end", |_| {});
+    each("to the end", |_| Ok(()));
 }
 
 #[test]
 fn killed_everywhere() {
     each("killed everywhere", |case| {
-        for at_point in 0..case.points {
-            case.hit(vec![Fault { at_point, kind: FaultKind::Kill }]).unwrap_or_else(|error| panic!("{error:#}"));
-        }
+        (0..case.points).try_for_each(|at_point| case.hit(vec![Fault { at_point, kind: FaultKind::Kill }]))
     });
 }
 
 #[test]
 fn every_step_twice() {
-    each("every step twice", |case| case.double().unwrap_or_else(|error| panic!("{error:#}")));
+    each("every step twice", Case::double);
 }
 
 #[test]
 fn two_at_once() {
     each("two at once", |case| {
         for later_ms in [0, 1, 50, 400, 3_000, 20_000] {
-            case.compete(later_ms, Vec::new(), true).unwrap_or_else(|error| panic!("{error:#}"));
-            case.compete(later_ms, Vec::new(), false).unwrap_or_else(|error| panic!("{error:#}"));
+            case.compete(later_ms, Vec::new(), true)?;
+            case.compete(later_ms, Vec::new(), false)?;
         }
+        Ok(())
     });
 }
 
@@ -64,9 +68,10 @@ fn one_fault_everywhere() {
     each("one fault everywhere", |case| {
         for (number, kind) in kinds.iter().enumerate() {
             for at_point in (number as u64..case.points).step_by(STRIDE as usize) {
-                case.hit(vec![Fault { at_point, kind: kind.clone() }]).unwrap_or_else(|error| panic!("{error:#}"));
+                case.hit(vec![Fault { at_point, kind: kind.clone() }])?;
             }
         }
+        Ok(())
     });
 }
 

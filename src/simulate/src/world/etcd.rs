@@ -89,6 +89,14 @@ impl State {
         (healthy >= quorum && is_member && self.is_healthy_member(number, host)).then_some(number)
     }
 
+    /// A learner that an interrupted run added and that has never started.
+    pub(crate) fn add_learner(&mut self, host: &str) {
+        let Some(address) = self.machines.get(host).map(|machine| machine.address.clone()) else { return };
+        for etcd in self.etcd.values_mut() {
+            etcd.add("", &format!("https://{address}:2380"), true);
+        }
+    }
+
     /// A leader that is gone is replaced, while there is a majority.
     pub(crate) fn settle_etcd(&mut self) {
         let numbers: Vec<u64> = self.etcd.keys().copied().collect();

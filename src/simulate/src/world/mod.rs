@@ -12,6 +12,7 @@ mod transfer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use naru_agent::Facts;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ pub(crate) use self::transfer::{CHUNK_BYTES, chunk_time};
 pub(crate) use self::session::Session;
 use crate::cluster::Cluster;
 use crate::fault::{Fault, FaultKind};
-use crate::machine::{BEGIN_UNIX_MS, Machine};
+use crate::machine::{BEGIN_UNIX_MS, FileModel, Machine};
 use crate::Random;
 
 /// A longer trace is not kept.
@@ -44,6 +45,11 @@ pub struct State {
     pub sizes: BTreeMap<String, u64>,
     /// Secrets by reference; the hosts get them, nobody else.
     pub secrets: BTreeMap<String, String>,
+    /// Hosts that stay off, and clocks that stay wrong, whatever is mended.
+    pub dead: BTreeSet<String>,
+    pub own_skew: BTreeMap<String, i64>,
+    /// What hosts say of themselves that is not so.
+    pub facts_twists: BTreeMap<String, Vec<fn(&mut Facts)>>,
     /// Milliseconds since the beginning.
     pub now_ms: u64,
     /// When each host's report was last brought up to date, and after which change.
@@ -54,6 +60,8 @@ pub struct State {
     pub(crate) isolated_until: BTreeMap<String, u64>,
     pub(crate) slow_disks: BTreeMap<String, u64>,
     pub(crate) liars: BTreeSet<String>,
+    /// Files of the cluster's identity on their way from host to host, by the text that stands for them.
+    pub(crate) sealed: BTreeMap<String, Sealed>,
     /// Changes that were confirmed over a second connection.
     pub(crate) confirmed: BTreeSet<String>,
     pub(crate) sessions: BTreeMap<u64, Session>,
@@ -72,6 +80,13 @@ pub struct State {
     /// Points that operators passed, and faults that waited there.
     pub points_passed: u64,
     pub faults_met: u64,
+}
+
+/// Files sealed for the holder of one session.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealed {
+    pub(crate) recipient: u64,
+    pub(crate) files: Vec<(String, FileModel)>,
 }
 
 /// What the world knows of an operator.
@@ -158,8 +173,8 @@ impl State {
         self.liars.clear();
         for machine in self.machines.values_mut() {
             machine.disk_free_bytes = machine.disk_free_bytes.max(40 << 30);
-            machine.skew_ms = 0;
-            if !machine.is_on {
+            machine.skew_ms = self.own_skew.get(&machine.name).copied().unwrap_or_default();
+            if !machine.is_on && !self.dead.contains(&machine.name) {
                 self.boots_at.entry(machine.name.clone()).or_insert(self.now_ms + BOOT_MS);
             }
         }

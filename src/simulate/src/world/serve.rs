@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::etcd::ETCD_UNIT;
 use super::settle::CONTROL_PLANE_UNIT;
-use super::{Passage, State, World};
+use super::{Passage, Sealed, State, World};
 use crate::machine::{Body, Machine, Micro, Pending};
 
 const FACTS_MS: u64 = 30;
@@ -49,7 +49,11 @@ impl Agent<'_> {
         match request {
             Request::Facts => {
                 sleep(Duration::from_millis(FACTS_MS)).await;
-                Ok(Response::Facts(Box::new(self.machine(|machine| machine.facts()))))
+                let mut facts = self.machine(Machine::facts);
+                let host = facts.hostname.clone();
+                let twists = self.world.with(|state| state.facts_twists.get(&host).cloned().unwrap_or_default());
+                twists.into_iter().for_each(|twist| twist(&mut facts));
+                Ok(Response::Facts(Box::new(facts)))
             }
             Request::Check { resources } => {
                 sleep(Duration::from_millis(self.slowed(CHECK_MS))).await;
@@ -106,7 +110,9 @@ impl Agent<'_> {
             }
             Request::Diagnose => Ok(Response::Diagnosis { links: Vec::new() }),
             Request::Reset => self.reset().await,
-            _ => Err(refused("this agent does not know the request")),
+            Request::ReceiveIdentity => Ok(Response::Recipient { recipient: id.to_string() }),
+            Request::SealIdentity { paths, recipient } => self.seal(&paths, &recipient),
+            Request::InstallIdentity { sealed } => self.install_identity(&sealed).await,
         }
     }
 
@@ -282,6 +288,35 @@ impl Agent<'_> {
             state.note(|| format!("{host}: ran `{command}`"));
         })?;
         Ok(Response::Ran { status, output: String::new() })
+    }
+
+    fn seal(&self, paths: &[String], recipient: &str) -> Result<Response, Failure> {
+        let recipient = recipient.parse().map_err(|_| refused("no recipient"))?;
+        self.world.with(|state| {
+            let machine = &state.machines[&state.sessions[&self.session].host];
+            let file = |path: &String| {
+                let file = machine.files.get(path).ok_or_else(|| refused(&format!("{path} is not on this host")))?;
+                Ok((path.clone(), file.clone()))
+            };
+            let files = paths.iter().map(file).collect::<Result<Vec<_>, Failure>>()?;
+            let sealed = format!("sealed-{}", state.sealed.len());
+            state.sealed.insert(sealed.clone(), Sealed { recipient, files });
+            Ok(Response::Sealed { sealed })
+        })
+    }
+
+    async fn install_identity(&self, sealed: &str) -> Result<Response, Failure> {
+        let sealed = self.world.with(|state| state.sealed.get(sealed).cloned());
+        let sealed = sealed.filter(|sealed| sealed.recipient == self.session);
+        let sealed = sealed.ok_or_else(|| refused("it was not sealed for this connection"))?;
+        self.changing(|state, _| state.check_change(self.session, "the cluster's identity"))?;
+        for (path, file) in sealed.files {
+            if self.machine(|machine| machine.files.get(&path).is_some_and(|own| own.body == file.body)) {
+                continue;
+            }
+            self.perform(&Micro::Put { path, body: file.body, mode: file.mode }).await?;
+        }
+        Ok(Response::Done)
     }
 
     async fn reset(&self) -> Result<Response, Failure> {

@@ -90,16 +90,8 @@ impl State {
 
     pub(crate) fn lock_host(&mut self, id: u64, owner: &str) -> Result<u64, Failure> {
         let host = self.sessions[&id].host.clone();
-        let holder = self.sessions.iter().find(|(other, session)| {
-            **other != id && session.host == host && session.lock.is_some() && self.is_alive(**other)
-        });
-        if let Some(holder) = holder.and_then(|(_, session)| session.lock.clone()) {
-            return Err(Failure {
-                kind: FailureKind::Locked,
-                message: format!("this host is being changed by {holder}"),
-                detail: None,
-                hint: Some("wait until that run has ended; the lock goes with its connection".to_owned()),
-            });
+        if let Some(owner) = self.holder(id) {
+            return Err(locked(&owner));
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.lock = Some(owner.to_owned());
@@ -126,8 +118,28 @@ impl State {
         let highest = self.machines[&session.host].fence;
         match session.fence {
             Some(fence) if fence < highest => Err(fenced(highest)),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None if session.lock.is_some() => Ok(()),
+            None => self.holder(id).map_or(Ok(()), |owner| Err(locked(&owner))),
         }
+    }
+
+    /// Whoever else holds the lock of this session's host.
+    fn holder(&self, id: u64) -> Option<String> {
+        let host = &self.sessions[&id].host;
+        let holder = self.sessions.iter().find(|(other, session)| {
+            **other != id && session.host == *host && session.lock.is_some() && self.is_alive(**other)
+        });
+        holder.and_then(|(_, session)| session.lock.clone())
+    }
+}
+
+fn locked(owner: &str) -> Failure {
+    Failure {
+        kind: FailureKind::Locked,
+        message: format!("this host is being changed by {owner}"),
+        detail: None,
+        hint: Some("wait until that run has ended; the lock goes with its connection".to_owned()),
     }
 }
 
