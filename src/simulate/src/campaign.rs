@@ -77,7 +77,7 @@ impl Case {
         ensure!(first.undone.is_empty(), "{}: planned, but not done: {:?}", scenario.name, first.undone);
         let (second, end) = case.again(middle, "bob");
         case.wanted = end.canonical();
-        if !second.was_idle() {
+        if !second.was_idle() && !second.found_nobody() {
             let left = second.plan.map(|plan| plan.steps).unwrap_or_default();
             let left: Vec<String> = left.iter().map(|step| format!("{} {:?}", step.id, step.changes)).collect();
             bail!("{}: a second run has something to do: {left:#?}", scenario.name);
@@ -93,7 +93,7 @@ impl Case {
             Outcome::Nothing => run.was_idle() && run.is_success(),
             Outcome::Changes => !run.was_idle() && run.is_success(),
             Outcome::Incomplete => run.is_done() && plan.is_some_and(Plan::is_incomplete),
-            Outcome::Refused => run.was_idle() && plan.is_some_and(Plan::is_refused),
+            Outcome::Refused => run.found_nobody() || (run.was_idle() && plan.is_some_and(Plan::is_refused)),
         };
         let name = &self.scenario.name;
         ensure!(as_said, "{name}: undisturbed, to be {:?}: {}", self.scenario.outcome, run.summary());
@@ -242,7 +242,8 @@ impl Case {
             let (next, after) = self.again(state, "eve");
             state = after;
             self.checked(&state, what)?;
-            if next.is_done() && next.was_idle() {
+            let finds_nobody = self.scenario.outcome == Outcome::Refused && next.found_nobody();
+            if finds_nobody || (next.is_done() && next.was_idle()) {
                 return self.check(&state, what);
             }
             last = next.summary();

@@ -47,6 +47,19 @@ impl Cluster {
         object
     }
 
+    /// Answers a question.
+    #[must_use]
+    pub fn read(&self, request: &ApiRequest) -> ApiResponse {
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        if path == "/readyz" {
+            return text(200, "ok");
+        }
+        match self.get(path.trim_end_matches('/'), query) {
+            Ok((status, body)) => text(status, &body.to_string()),
+            Err((status, reason)) => text(status, reason),
+        }
+    }
+
     /// Answers a call.
     pub fn answer(&mut self, request: &ApiRequest, now_ms: i64) -> ApiResponse {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));

@@ -13,6 +13,7 @@ pub mod operator;
 mod random;
 pub mod scenario;
 pub mod seeds;
+mod still;
 mod watch;
 mod world;
 
@@ -25,6 +26,7 @@ pub use fault::{Fault, FaultKind};
 pub use fleet::SimulatedFleet;
 pub use kubernetes::Workload;
 pub use random::Random;
+pub use still::StillFleet;
 pub use world::{EtcdCluster, State, World, difference};
 
 /// Runs work in a world that goes on from this state, under virtual time: whenever everything waits, the clock jumps

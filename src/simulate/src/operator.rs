@@ -37,6 +37,8 @@ pub struct Run {
     pub outcome: Option<Outcome>,
     /// Why nothing was done at all.
     pub refusal: Option<String>,
+    /// The refusal was that control planes do not answer.
+    pub has_no_majority: bool,
     pub events: Vec<Event>,
     pub was_killed: bool,
     /// Planned changes that steps which succeeded did not tell of.
@@ -55,6 +57,12 @@ impl Run {
     pub fn is_done(&self) -> bool {
         let done = self.outcome.as_ref().is_none_or(Outcome::is_success);
         done && self.plan.is_some() && !self.was_killed && self.refusal.is_none()
+    }
+
+    /// Nothing was begun, because too few control planes answer.
+    #[must_use]
+    pub fn found_nobody(&self) -> bool {
+        self.has_no_majority && !self.was_killed
     }
 
     /// There was nothing to do.
@@ -137,7 +145,9 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
                 ExecuteError::Locked { host, detail } => format!("{error}: {host}: {}", detail.as_deref().unwrap_or("")),
                 _ => error.to_string(),
             };
-            seen.lock().refusal = Some(text);
+            let mut seen = seen.lock();
+            seen.has_no_majority = matches!(error, ExecuteError::NoMajority { .. });
+            seen.refusal = Some(text);
             return;
         }
     };
@@ -177,6 +187,8 @@ fn announced(steps: &[Step]) -> BTreeSet<(String, String)> {
         let host = step.host.clone();
         let units = step.disruptions.iter().filter_map(|disruption| match disruption {
             Disruption::StartUnit(unit) | Disruption::RestartUnit(unit) | Disruption::StopUnit(unit) => Some(unit.clone()),
+            // Whatever runs there stops.
+            Disruption::RemoveNode(_) => Some("*".to_owned()),
             _ => None,
         });
         units.map(move |unit| (host.clone(), unit)).collect::<Vec<_>>()

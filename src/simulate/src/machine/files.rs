@@ -78,6 +78,20 @@ impl Machine {
             self.files.insert(parent.to_owned(), folder);
         }
         self.files.insert(path.to_owned(), FileModel { body, mode, changed_unix_ms: self.clock_unix_ms });
+        self.touch_parent(path);
+    }
+
+    /// A folder changes with the names in it, and a unit with its drop-ins.
+    pub(crate) fn touch_parent(&mut self, path: &str) {
+        let Some((parent, _)) = path.rsplit_once('/') else { return };
+        let now = self.clock_unix_ms;
+        if let Some(folder) = self.files.get_mut(parent) {
+            folder.changed_unix_ms = now;
+        }
+        let unit = parent.strip_prefix("/etc/systemd/system/").and_then(|name| name.strip_suffix(".d"));
+        if let Some(unit) = unit.and_then(|name| self.units.get_mut(name)) {
+            unit.needs_reload = true;
+        }
     }
 
     /// When a file, or anything directly in a folder, last changed. A time ahead of the host's clock tells of a wrong

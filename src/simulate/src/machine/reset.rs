@@ -72,6 +72,7 @@ impl Machine {
         }
         let is_unit = self.manifest.get(path).is_some_and(|entry| entry.kind == "unit");
         self.files.remove(path);
+        self.touch_parent(path);
         if let Some((_, name)) = path.rsplit_once('/').filter(|_| is_unit) {
             self.units.remove(name);
         }

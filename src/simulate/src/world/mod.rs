@@ -22,6 +22,7 @@ pub use self::etcd::EtcdCluster;
 pub(crate) use self::serve::{serve, wished};
 pub(crate) use self::transfer::{CHUNK_BYTES, chunk_time};
 pub(crate) use self::session::Session;
+pub(crate) use self::settle::CONTROL_PLANE_UNIT;
 use crate::cluster::Cluster;
 use crate::fault::{Fault, FaultKind};
 use crate::machine::{BEGIN_UNIX_MS, FileModel, Machine};
@@ -131,6 +132,21 @@ impl State {
         Self { machines: machines.collect(), ..Self::default() }
     }
 
+    /// What a host says of itself.
+    #[must_use]
+    pub fn facts(&self, host: &str) -> Facts {
+        let Some(machine) = self.machines.get(host) else { return Facts::default() };
+        let mut facts = machine.facts();
+        for program in ["naru-node", "naru-control-plane"] {
+            let file = machine.files.get(&format!("/opt/naru/bin/{program}"));
+            if let Some(version) = file.and_then(|file| self.versions.get(&file.body.sha256())) {
+                facts.versions.insert(program.to_owned(), version.clone());
+            }
+        }
+        self.facts_twists.get(host).into_iter().flatten().for_each(|twist| twist(&mut facts));
+        facts
+    }
+
     pub(crate) fn unix_ms(&self) -> i64 {
         BEGIN_UNIX_MS + i64::try_from(self.now_ms).unwrap_or(i64::MAX / 2)
     }
@@ -176,6 +192,17 @@ impl State {
             machine.skew_ms = self.own_skew.get(&machine.name).copied().unwrap_or_default();
             if !machine.is_on && !self.dead.contains(&machine.name) {
                 self.boots_at.entry(machine.name.clone()).or_insert(self.now_ms + BOOT_MS);
+            }
+        }
+    }
+
+    /// Changes the Node object of a host in every cluster that has one.
+    pub(crate) fn patch_node(&mut self, host: &str, patch: &serde_json::Value) {
+        let path = format!("/api/v1/nodes/{host}");
+        for cluster in self.clusters.values_mut() {
+            if let Some(mut node) = cluster.objects.get(&path).cloned() {
+                crate::kubernetes::merge(&mut node, patch);
+                cluster.put(&path, node);
             }
         }
     }

@@ -49,10 +49,7 @@ impl Agent<'_> {
         match request {
             Request::Facts => {
                 sleep(Duration::from_millis(FACTS_MS)).await;
-                let mut facts = self.machine(Machine::facts);
-                let host = facts.hostname.clone();
-                let twists = self.world.with(|state| state.facts_twists.get(&host).cloned().unwrap_or_default());
-                twists.into_iter().for_each(|twist| twist(&mut facts));
+                let facts = self.world.with(|state| state.facts(&state.sessions[&id].host));
                 Ok(Response::Facts(Box::new(facts)))
             }
             Request::Check { resources } => {
@@ -326,7 +323,7 @@ impl Agent<'_> {
             self.perform(micro).await?;
         }
         self.changing(|state, host| machine(state, host).map(Machine::forget_everything))??;
-        Ok(Response::Done)
+        Ok(Response::Changes { changes: Vec::new(), confirmation: None })
     }
 
     fn serve_artifacts(&self, sha256: Vec<String>) -> Result<Response, Failure> {
