@@ -10,6 +10,7 @@ mod facts;
 mod fence;
 mod frame;
 mod hook;
+mod identity;
 mod lock;
 mod message;
 mod neighbour;

@@ -16,18 +16,21 @@ pub enum Request {
     /// nothing.
     Check { resources: Vec<Resource> },
     /// Make it so, in this order, stopping at the first failure. With `revert_after_seconds` everything is put back as
-    /// it was unless `Confirm` comes over another connection before then.
+    /// it was unless `Confirm` comes over another connection before then; the time runs from the end of the change. A
+    /// failure puts everything back at once. Packages and images stay. While a change waits, no other is made.
     Apply {
         resources: Vec<Resource>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revert_after_seconds: Option<u32>,
     },
-    /// Keep what an `Apply` with this id made.
+    /// Keep what an `Apply` with this id made. Refused over the connection that made it, which proves nothing; saying
+    /// it twice is as good as once.
     Confirm { confirmation: String },
     /// Which of these artifacts (sha256) does the host not have whole?
     MissingArtifacts { sha256: Vec<String> },
     /// An artifact follows as raw frames, from this offset on; stored at `/var/lib/naru/artifacts/<sha256>` once its
-    /// hash agrees. What arrived before a cut is kept for the next attempt.
+    /// hash agrees. What arrived before a cut is kept for the next attempt. The answer may come before the last frame:
+    /// then it is a refusal, and the sender ends with an empty frame at once.
     Upload { sha256: String, size_bytes: u64, offset_bytes: u64 },
     /// Give these artifacts to other hosts, over HTTP on a port of the host's choice, until this connection ends.
     ServeArtifacts { sha256: Vec<String> },
@@ -52,21 +55,28 @@ pub enum Request {
     /// that this host has seen: whoever holds a majority of locks takes one more than the highest of them all.
     Lock { owner: String },
     /// Changes over this connection belong to the holder of this fence. A host that has seen a higher one refuses
-    /// this and every later change over the connection, so a holder who lost the lock unnoticed can do no harm.
+    /// this and every later change over the connection, so a holder who lost the lock unnoticed can do no harm; also
+    /// an `Apply` under way stops at its next resource. A connection that never says a fence may make changes as long
+    /// as no other connection holds this host's lock. Changes are: `Apply`, `Upload`, `FetchArtifact`,
+    /// `SigningRequest`, `InstallCertificate`, `SealIdentity`, `InstallIdentity`, `Run`, `Reset`, and `Etcd` but for
+    /// its members.
     Fence { fence: u64 },
-    /// Last lines of a unit's journal.
+    /// Last lines of a unit's journal; at most 10,000.
     UnitLog { unit: String, lines: u32 },
     /// Listen on these TCP ports until this connection ends, so that other hosts can try to reach them.
     Listen { ports: Vec<u16> },
     /// Try to open TCP connections and to resolve names, all at the same time.
     Probe { reach: Vec<Target>, resolve: Vec<String>, timeout_ms: u64 },
-    /// Run a command of the operator's, with `sh -c`.
+    /// Run a command of the operator's, with `sh -c`. At the deadline it and everything that it started is killed. Of
+    /// much output the end is kept.
     Run { command: String, environment: BTreeMap<String, String>, deadline_ms: u64 },
-    /// Ask or change the members of the etcd cluster that this host is part of.
+    /// Ask or change the members of the etcd cluster that this host is part of. Answers the members as they are then.
+    /// What is so already is left as it is, so every change may be asked for twice.
     Etcd(EtcdRequest),
     /// Walk the chain that makes a node Ready and tell how far it holds.
     Diagnose,
-    /// Remove what Naru put here: pods, units, files, network. Packages and container images stay.
+    /// Remove what Naru put here: pods, units, files, network. Packages and container images stay, and files of the
+    /// host's that ours took the place of come back. May be cut off anywhere and asked for again.
     Reset,
 }
 
@@ -168,10 +178,20 @@ pub struct Target {
 #[serde(tag = "verb", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum EtcdRequest {
     Members,
-    AddLearner { name: String, peer_url: String },
-    Promote { name: String },
-    MoveLeader { to: String },
-    Remove { name: String },
+    /// Members are named by their host, here and below; one that has not started yet, by its peer URL or its id.
+    AddLearner {
+        name: String,
+        peer_url: String,
+    },
+    Promote {
+        name: String,
+    },
+    MoveLeader {
+        to: String,
+    },
+    Remove {
+        name: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,18 +268,21 @@ pub struct Facts {
     pub clock_synchronised: Option<bool>,
     pub memory_available_bytes: u64,
     pub links: Vec<NetworkLink>,
-    /// Destinations of the main routing table, `0.0.0.0/0` included, with the interface that they go out by.
+    /// Destinations of the main routing table, `0.0.0.0/0` included, with the interface that they go out by. Routes
+    /// to pods are left out, and so are the pods' interfaces and `lo` above.
     pub routes: Vec<Route>,
     /// TCP and UDP ports in use, with the program where it can be told.
     pub listening: Vec<ListeningPort>,
-    /// Proxy variables of the system's environment: `http_proxy`, `https_proxy`, `no_proxy`.
+    /// Proxy variables of the system's environment: `http_proxy`, `https_proxy`, `no_proxy`; and apt's own under the
+    /// names that they have there, `Acquire::http::Proxy`. Passwords are left out.
     pub proxy: std::collections::BTreeMap<String, String>,
     /// Other Kubernetes that lives here: `k3s`, `kubelet of kubeadm`…
     pub other_kubernetes: Vec<String>,
     pub certificates: Vec<CertificateFact>,
     /// The highest fence that this host has seen.
     pub fence: u64,
-    /// Versions of what is installed: `containerd`, `runc`, `nft`.
+    /// Versions of what is installed, without a leading `v`: `containerd`, `runc`, `nft`, `etcd`, `naru-node`,
+    /// `naru-control-plane`.
     pub versions: std::collections::BTreeMap<String, String>,
     pub units: Vec<UnitState>,
     /// Fingerprint of the cluster's authority that this host believes; empty when it has none.

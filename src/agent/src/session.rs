@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use naru_pki::Recipient;
 use naru_resources::revert::{self, Revert};
 use naru_resources::{
     ArtifactWriter, Change, Guard, Host, Manifest, Resource, ResourceError, Stop, apply_guarded, check_all, drifted,
@@ -18,7 +19,7 @@ use crate::reach::{self, Listeners};
 use crate::watchdog::Watchdog;
 use crate::{
     Answerer, Checked, EtcdRequest, Failure, FailureKind, MissingArtifact, Request, Response, Upload, UploadFrames,
-    diagnose, etcd, facts, hook, reset,
+    diagnose, etcd, facts, hook, identity, reset,
 };
 
 const MAX_LOG_LINES: u32 = 10_000;
@@ -35,6 +36,8 @@ pub(crate) struct Session {
     neighbour: Option<Neighbour>,
     /// Changes of this connection that wait to be confirmed over another one.
     unconfirmed: Vec<String>,
+    /// For whom the cluster's identity is to be sealed.
+    recipient: Option<Recipient>,
 }
 
 impl Answerer for Session {
@@ -59,6 +62,7 @@ impl Session {
             listeners: Listeners::default(),
             neighbour: None,
             unconfirmed: Vec::new(),
+            recipient: None,
         }
     }
 
@@ -106,6 +110,30 @@ impl Session {
             | Request::FetchArtifact { .. } => self.artifacts(request).await,
             Request::SigningRequest { .. } | Request::Sign { .. } | Request::InstallCertificate { .. } => {
                 self.certificates(request).await
+            }
+            Request::ReceiveIdentity | Request::SealIdentity { .. } | Request::InstallIdentity { .. } => {
+                self.identity(request)
+            }
+        }
+    }
+
+    fn identity(&mut self, request: Request) -> Result<Response, Failure> {
+        match request {
+            Request::SealIdentity { paths, recipient } => {
+                Ok(Response::Sealed { sealed: identity::sealed(&self.host, &paths, &recipient)? })
+            }
+            Request::InstallIdentity { sealed } => {
+                // It is good for one time, whatever comes of it.
+                let recipient = self.recipient.take();
+                let recipient = recipient.ok_or_else(|| permanent("nobody here waits for an identity".to_owned()))?;
+                identity::install(&self.host, &recipient, &sealed)?;
+                Ok(Response::Done)
+            }
+            _ => {
+                let recipient = Recipient::generate().map_err(|error| failure(&error.into(), &[]))?;
+                let answer = Response::Recipient { recipient: identity::encode(&recipient) };
+                self.recipient = Some(recipient);
+                Ok(answer)
             }
         }
     }
@@ -256,6 +284,8 @@ fn changes_the_host(request: &Request) -> bool {
         | Request::FetchArtifact { .. }
         | Request::SigningRequest { .. }
         | Request::InstallCertificate { .. }
+        | Request::SealIdentity { .. }
+        | Request::InstallIdentity { .. }
         | Request::Run { .. }
         | Request::Reset => true,
         Request::Etcd(request) => *request != EtcdRequest::Members,

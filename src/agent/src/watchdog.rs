@@ -150,7 +150,7 @@ fn prepare_boot(host: &Host, program: &std::path::Path) -> Result<(), ResourceEr
 pub(crate) fn tidy_boot(host: &Host) {
     if revert::pending(host).is_empty() {
         for path in [BOOT_WANTED, BOOT_UNIT] {
-            let _ = std::fs::remove_file(host.path(path));
+            let _ = fs::remove_file(host.path(path));
         }
     }
 }

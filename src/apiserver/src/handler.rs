@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -21,9 +20,6 @@ use crate::web::query::Query;
 use crate::web::server::ClientCertificate;
 use crate::web::{self, Body, BoxError, Outcome, body, failure, request_info};
 use crate::{documents, metrics};
-
-/// Requests other than watches and streams end within this time.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Everything that an API server is put together from.
 pub struct Config {
@@ -169,10 +165,11 @@ impl Inner {
             self.registry.serve(&call, body).await
         };
         // Watches are only set up here; their body streams afterwards.
-        match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+        let limit = self.registry.objects.settings.request_timeout;
+        match tokio::time::timeout(limit, work).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let text = format!("request did not complete within the allotted {} s", REQUEST_TIMEOUT.as_secs());
+                let text = format!("request did not complete within the allotted {} s", limit.as_secs());
                 Err(ApiError::new(504, "Timeout", text))
             }
         }

@@ -13,6 +13,7 @@ mod kubelet;
 mod metrics;
 mod registry;
 mod schema;
+mod settings;
 pub mod status;
 pub mod web;
 
@@ -22,5 +23,6 @@ pub use handler::{ApiServer, Config};
 pub use kubelet::KubeletAccess;
 pub use registry::catalog::Catalog;
 pub use registry::objects::Objects;
+pub use settings::Settings;
 pub use status::ApiError;
 pub use web::{Body, BoxError, tls};

@@ -2,12 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use naru_apiserver::admission::{AddressRange, RangeError};
+use naru_apiserver::admission::{AddressRange, NodePorts, RangeError};
 use serde::Deserialize;
 
 const API_VERSION: &str = "naru.dev/v1alpha1";
 const KIND: &str = "ControlPlaneConfiguration";
+/// One less than the fewest ports that Services can do with.
+const MIN_NODE_PORTS: u16 = 99;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -21,6 +24,8 @@ pub(crate) enum ConfigError {
     Relative { path: String, field: &'static str, value: PathBuf },
     #[error("{path}: serviceCIDR")]
     Range { path: String, source: RangeError },
+    #[error("{path}: apiServer.nodePortRange: {first} to {last} is too narrow a range")]
+    NodePorts { path: String, first: u16, last: u16 },
     #[error("{path}: dnsServiceIP: {address} is not an address of serviceCIDR {range}")]
     Dns { path: String, address: Ipv4Addr, range: AddressRange },
 }
@@ -46,6 +51,41 @@ pub(crate) struct Config {
     _cluster_domain: String,
     #[serde(rename = "dnsServiceIP")]
     pub(crate) dns_service_ip: Ipv4Addr,
+    /// What the operator set; the rest is the API server's default.
+    #[serde(default)]
+    pub(crate) api_server: ApiServerSettings,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct ApiServerSettings {
+    event_ttl_seconds: Option<u64>,
+    request_timeout_ms: Option<u64>,
+    min_request_timeout_seconds: Option<u64>,
+    node_port_range: Option<PortRange>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+impl ApiServerSettings {
+    /// The API server's defaults with what is set over them.
+    pub(crate) fn settings(&self) -> naru_apiserver::Settings {
+        let default = naru_apiserver::Settings::default();
+        naru_apiserver::Settings {
+            event_ttl: self.event_ttl_seconds.map_or(default.event_ttl, Duration::from_secs),
+            request_timeout: self.request_timeout_ms.map_or(default.request_timeout, Duration::from_millis),
+            watch_timeout_min_seconds: self.min_request_timeout_seconds.unwrap_or(default.watch_timeout_min_seconds),
+        }
+    }
+
+    pub(crate) fn node_ports(&self) -> NodePorts {
+        self.node_port_range.map_or_else(NodePorts::default, |PortRange { first, last }| NodePorts { first, last })
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -81,6 +121,10 @@ impl Config {
             }
         }
         let range = config.service_range().map_err(|source| ConfigError::Range { path: path(), source })?;
+        let NodePorts { first, last } = config.api_server.node_ports();
+        if last.saturating_sub(first) < MIN_NODE_PORTS {
+            return Err(ConfigError::NodePorts { path: path(), first, last });
+        }
         if !range.contains(config.dns_service_ip) {
             return Err(ConfigError::Dns { path: path(), address: config.dns_service_ip, range });
         }
@@ -138,6 +182,17 @@ dnsServiceIP: 10.96.0.10
         let config = Config::parse("f", GOOD).unwrap();
         assert_eq!((config.name.as_str(), config.port), ("cp1", 6443));
         assert_eq!(config.service_range().unwrap().to_string(), "10.96.0.0/16");
+    }
+
+    #[test]
+    fn settings_go_over_the_defaults() {
+        let set = "apiServer:\n  eventTtlSeconds: 7200\n  nodePortRange: {first: 20000, last: 20999}\n";
+        let config = Config::parse("f", &format!("{GOOD}{set}")).unwrap();
+        let settings = config.api_server.settings();
+        assert_eq!((settings.event_ttl.as_secs(), settings.request_timeout.as_secs()), (7_200, 60));
+        assert_eq!(config.api_server.node_ports(), NodePorts { first: 20_000, last: 20_999 });
+        let narrow = format!("{GOOD}apiServer: {{nodePortRange: {{first: 20000, last: 20010}}}}\n");
+        assert!(Config::parse("f", &narrow).unwrap_err().to_string().contains("too narrow"));
     }
 
     #[test]

@@ -78,7 +78,7 @@ async fn open_store(config: &Config) -> anyhow::Result<Arc<Objects>> {
         Ok(EmbeddedStore::open(&Options::new(directory), &indexer)?)
     });
     let store = store.await.context("reading the store ended abnormally")??;
-    Ok(Objects::new(Arc::new(store), catalog))
+    Ok(Objects::with_settings(Arc::new(store), catalog, config.api_server.settings()))
 }
 
 /// The handler chain from its members.
@@ -92,11 +92,13 @@ fn build(config: &Config, objects: &Arc<Objects>) -> anyhow::Result<ApiServer> {
     let authorizer: Arc<dyn Authorizer> = Arc::clone(&rbac) as Arc<dyn Authorizer>;
     let kubelet = tls::Identity { certificate: &pki.kubelet_client_certificate, key: &pki.kubelet_client_key };
     let advertised = format!("{}:{}", config.advertise_address, config.port);
+    let admission = AdmissionChain::new(Arc::clone(&reader), Arc::clone(&rbac), config.service_range()?)
+        .with_node_ports(config.api_server.node_ports());
     let server = naru_apiserver::Config {
         objects: Arc::clone(objects),
         authenticator: Arc::new(Authentication::new(Arc::clone(&tokens), Arc::clone(&authorizer))),
         authorizer,
-        admission: Arc::new(AdmissionChain::new(Arc::clone(&reader), Arc::clone(&rbac), config.service_range()?)),
+        admission: Arc::new(admission),
         computed: Arc::new(Reviews::new(rbac, Arc::clone(&tokens), reader)),
         kubelet: Some(KubeletAccess { tls: tls::client(&pki.certificate_authority, &kubelet)? }),
         documents: vec![

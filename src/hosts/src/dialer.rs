@@ -18,9 +18,10 @@ use crate::login::{Login, NoLogin};
 use crate::session::{self, EventSink, Session, late};
 use crate::{HostError, HostEvent, Route};
 
-/// Handshakes at the same time through one bastion, or to hosts without one: they cost processor time here and
-/// processes there.
-const HANDSHAKES_PER_HOP: usize = 64;
+/// Handshakes at the same time with hosts that are reached directly: more would only wait for the processor here.
+const DIRECT_HANDSHAKES: usize = 256;
+/// Handshakes at the same time through one bastion, which opens a connection for each.
+const BASTION_HANDSHAKES: usize = 64;
 /// Passphrases that one login may need before it goes on.
 const MAX_LOCKED_KEYS: usize = 8;
 const MAX_HOPS: usize = 8;
@@ -88,7 +89,7 @@ impl Dialer {
             events,
             known: Mutex::default(),
             bastions: Mutex::default(),
-            direct: Semaphore::new(HANDSHAKES_PER_HOP),
+            direct: Semaphore::new(DIRECT_HANDSHAKES),
             traffic: Traffic::default(),
         })
     }
@@ -194,7 +195,7 @@ impl Dialer {
         let bastion = {
             let mut bastions = self.bastions.lock().unwrap_or_else(PoisonError::into_inner);
             let make = || {
-                let slots = Semaphore::new(HANDSHAKES_PER_HOP);
+                let slots = Semaphore::new(BASTION_HANDSHAKES);
                 Arc::new(Bastion { state: tokio::sync::Mutex::default(), slots })
             };
             bastions.entry(via.hops()).or_insert_with(make).clone()

@@ -215,6 +215,9 @@ impl HostError {
                     .to_owned()
             }
             Self::PinnedKey { .. } => "copy the line of /etc/ssh/ssh_host_ed25519_key.pub".to_owned(),
+            Self::Identity { reason, .. } if reason.contains("passphrase") => {
+                "open it for this session with `ssh-add KEY`, or run naru on a terminal, where it asks".to_owned()
+            }
             Self::Identity { .. } => {
                 "ed25519, ECDSA and RSA keys are read; `ssh-keygen -p -f KEY` rewrites one of an older format, and an \
                  ssh-agent holds keys with a passphrase open (`ssh-add KEY`)"

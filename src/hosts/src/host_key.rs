@@ -119,7 +119,9 @@ impl Judge {
         let Some(file) = files.first() else { return self.as_recorded(key, Verdict::Unknown) };
         let added = known_hosts::add(file, &self.host.address, self.host.port, key)
             .map_err(|source| HostError::KnownHosts { host: self.host.name.clone(), source })?;
-        self.as_recorded(key, added)?;
+        if let Some(recorded) = added {
+            return self.as_recorded(key, recorded);
+        }
         (self.events)(HostEvent::HostKeyAccepted {
             host: self.host.name.clone(),
             address: self.host.address.clone(),

@@ -141,8 +141,8 @@ impl Recorded {
 }
 
 /// Adds a host's key at the end of a file that is private to its owner, unless somebody added one meanwhile: then the
-/// answer is what the file says now. Others who add at the same time wait.
-pub(crate) fn add(file: &Path, host: &str, port: u16, key: &PublicKey) -> io::Result<Verdict> {
+/// answer is what the file says now, and otherwise nothing. Others who add at the same time wait.
+pub(crate) fn add(file: &Path, host: &str, port: u16, key: &PublicKey) -> io::Result<Option<Verdict>> {
     if let Some(folder) = file.parent().filter(|folder| !folder.exists()) {
         fs::create_dir_all(folder)?;
         fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
@@ -157,13 +157,13 @@ pub(crate) fn add(file: &Path, host: &str, port: u16, key: &PublicKey) -> io::Re
     now.add(&text, file);
     let verdict = now.about(host, host, port).judge(key);
     if verdict != Verdict::Unknown {
-        return Ok(verdict);
+        return Ok(Some(verdict));
     }
     let separator = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let line = format!("{separator}{} {}\n", host_name(host, port), openssh(key));
     opened.write_all(line.as_bytes())?;
     opened.sync_all()?;
-    Ok(Verdict::Known)
+    Ok(None)
 }
 
 /// `ssh-ed25519 AAAA…`, without a comment.
@@ -305,11 +305,11 @@ mod tests {
     fn an_accepted_key_is_found_again_and_another_is_not_added() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/known_hosts");
-        assert_eq!(add(&path, "w1", 2222, &key(ONE)).unwrap(), Verdict::Known);
+        assert_eq!(add(&path, "w1", 2222, &key(ONE)).unwrap(), None);
         fs::write(&path, fs::read_to_string(&path).unwrap().trim_end()).unwrap();
-        assert_eq!(add(&path, "w2", 22, &key(TWO)).unwrap(), Verdict::Known);
-        assert_eq!(add(&path, "w2", 22, &key(TWO)).unwrap(), Verdict::Known);
-        assert!(matches!(add(&path, "w2", 22, &key(ONE)).unwrap(), Verdict::Changed { .. }));
+        assert_eq!(add(&path, "w2", 22, &key(TWO)).unwrap(), None);
+        assert_eq!(add(&path, "w2", 22, &key(TWO)).unwrap(), Some(Verdict::Known));
+        assert!(matches!(add(&path, "w2", 22, &key(ONE)).unwrap(), Some(Verdict::Changed { .. })));
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
         let file = KnownHosts::load(&[path, folder.path().join("absent")]).unwrap();
         assert_eq!(file.about("w1", "", 2222).judge(&key(ONE)), Verdict::Known);

@@ -68,7 +68,7 @@ impl SshConfig {
     /// # Errors
     /// When a file is there and cannot be read.
     pub fn load(path: &Path, home: &Path) -> io::Result<Self> {
-        let mut config = Self { options: Vec::new(), home: home.to_owned() };
+        let mut config = Self { options: Vec::new(), home: home.components().collect() };
         config.read(path, &[], 0)?;
         Ok(config)
     }

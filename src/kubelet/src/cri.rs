@@ -10,8 +10,6 @@ use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-/// Ordinary calls; upstream's runtimeRequestTimeout.
-const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 const PULL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// Beyond the grace period, for the runtime's own work of stopping.
@@ -77,11 +75,13 @@ fn gone_is_fine<T: Default>(result: Result<T, CriError>) -> Result<(), CriError>
 pub(crate) struct Runtime {
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
+    /// Of ordinary calls; upstream's runtimeRequestTimeout.
+    call_timeout: Duration,
 }
 
 impl Runtime {
     /// Never fails: the socket is dialled on first use and again after the runtime restarts.
-    pub(crate) fn new(socket: &Path) -> Self {
+    pub(crate) fn new(socket: &Path, call_timeout: Duration) -> Self {
         let socket: PathBuf = socket.to_owned();
         let connector = tower::service_fn(move |_: Uri| {
             let socket = socket.clone();
@@ -91,6 +91,7 @@ impl Runtime {
         Self {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_LIMIT_BYTES),
             images: ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT_BYTES),
+            call_timeout,
         }
     }
 
@@ -112,17 +113,21 @@ impl Runtime {
 
     pub(crate) async fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: &str) -> Result<String, CriError> {
         let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.into() };
-        Ok(bounded("RunPodSandbox", CALL_TIMEOUT, self.runtime.clone().run_pod_sandbox(request)).await?.pod_sandbox_id)
+        Ok(bounded("RunPodSandbox", self.call_timeout, self.runtime.clone().run_pod_sandbox(request))
+            .await?
+            .pod_sandbox_id)
     }
 
     pub(crate) async fn stop_sandbox(&self, id: &str) -> Result<(), CriError> {
         let request = cri::StopPodSandboxRequest { pod_sandbox_id: id.into() };
-        gone_is_fine(bounded("StopPodSandbox", CALL_TIMEOUT, self.runtime.clone().stop_pod_sandbox(request)).await)
+        gone_is_fine(bounded("StopPodSandbox", self.call_timeout, self.runtime.clone().stop_pod_sandbox(request)).await)
     }
 
     pub(crate) async fn remove_sandbox(&self, id: &str) -> Result<(), CriError> {
         let request = cri::RemovePodSandboxRequest { pod_sandbox_id: id.into() };
-        gone_is_fine(bounded("RemovePodSandbox", CALL_TIMEOUT, self.runtime.clone().remove_pod_sandbox(request)).await)
+        gone_is_fine(
+            bounded("RemovePodSandbox", self.call_timeout, self.runtime.clone().remove_pod_sandbox(request)).await,
+        )
     }
 
     pub(crate) async fn sandbox_status(&self, id: &str) -> Result<cri::PodSandboxStatus, CriError> {
@@ -169,12 +174,14 @@ impl Runtime {
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         };
-        Ok(bounded("CreateContainer", CALL_TIMEOUT, self.runtime.clone().create_container(request)).await?.container_id)
+        Ok(bounded("CreateContainer", self.call_timeout, self.runtime.clone().create_container(request))
+            .await?
+            .container_id)
     }
 
     pub(crate) async fn start_container(&self, id: &str) -> Result<(), CriError> {
         let request = cri::StartContainerRequest { container_id: id.into() };
-        bounded("StartContainer", CALL_TIMEOUT, self.runtime.clone().start_container(request)).await.map(drop)
+        bounded("StartContainer", self.call_timeout, self.runtime.clone().start_container(request)).await.map(drop)
     }
 
     pub(crate) async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
@@ -186,7 +193,9 @@ impl Runtime {
 
     pub(crate) async fn remove_container(&self, id: &str) -> Result<(), CriError> {
         let request = cri::RemoveContainerRequest { container_id: id.into() };
-        gone_is_fine(bounded("RemoveContainer", CALL_TIMEOUT, self.runtime.clone().remove_container(request)).await)
+        gone_is_fine(
+            bounded("RemoveContainer", self.call_timeout, self.runtime.clone().remove_container(request)).await,
+        )
     }
 
     pub(crate) async fn exec_sync(

@@ -21,6 +21,7 @@ mod probes;
 mod qos;
 mod quantity;
 mod server;
+mod settings;
 mod status;
 mod termination_message;
 mod volumes;
@@ -38,6 +39,7 @@ use tokio::sync::{oneshot, watch};
 pub use crate::cgroup::CgroupError;
 pub use crate::cri::CriError;
 pub use crate::server::ServerError;
+pub use crate::settings::{Reserved, Settings};
 
 /// What nodes report as their kubelet version.
 pub const KUBELET_VERSION: &str = concat!("v1.36.0+naru", env!("CARGO_PKG_VERSION"));
@@ -81,6 +83,7 @@ pub struct Config {
     pub folders: Folders,
     /// `/kubepods` everywhere but in tests.
     pub cgroup_parent: String,
+    pub settings: Settings,
 }
 
 /// Where the kubelet keeps things; the defaults are upstream's.
@@ -125,7 +128,7 @@ impl Config {
         ready: oneshot::Sender<()>,
     ) -> Result<(), Error> {
         let context = Arc::new(Context {
-            runtime: cri::Runtime::new(&self.runtime_socket),
+            runtime: cri::Runtime::new(&self.runtime_socket, self.settings.runtime_request_timeout),
             cgroups: cgroup::Cgroups::detect(&self.cgroup_parent).map_err(Error::Cgroup)?,
             machine: machine::Machine::probe(&self.folders.state).map_err(Error::Machine)?,
             events: events::Recorder::start(client.clone(), &self.node_name),

@@ -1,4 +1,4 @@
-//! Container logs are kept to five files of ten mebibytes.
+//! Container logs are kept to so many files of so many bytes: five of ten mebibytes unless the operator says otherwise.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +9,6 @@ use fs_err as fs;
 use crate::Context;
 
 const INTERVAL: Duration = Duration::from_secs(10);
-const MAX_BYTES: u64 = 10 << 20;
-/// The current file and the rotated ones together.
-const MAX_FILES: usize = 5;
 
 pub(crate) async fn run(context: Arc<Context>) {
     loop {
@@ -26,7 +23,9 @@ pub(crate) async fn run(context: Arc<Context>) {
         let running = k8s_cri::v1::ContainerState::ContainerRunning as i32;
         for container in containers.into_iter().filter(|container| container.state == running) {
             let Some(log) = log_path(&context, &container) else { continue };
-            if !fs::metadata(&log).is_ok_and(|metadata| metadata.len() > MAX_BYTES) {
+            if !fs::metadata(&log)
+                .is_ok_and(|metadata| metadata.len() > context.config.settings.container_log_max_bytes)
+            {
                 continue;
             }
             if let Err(error) = rotate(&context, &container.id, &log).await {
@@ -57,10 +56,10 @@ async fn rotate(context: &Context, id: &str, log: &Path) -> Result<(), String> {
         fs::rename(&rotated, log).map_err(|error| error.to_string())?;
         return Err(error.to_string());
     }
-    remove_oldest(log).map_err(|error| error.to_string())
+    remove_oldest(log, context.config.settings.container_log_max_files).map_err(|error| error.to_string())
 }
 
-fn remove_oldest(log: &Path) -> std::io::Result<()> {
+fn remove_oldest(log: &Path, max_files: usize) -> std::io::Result<()> {
     let (Some(folder), Some(name)) = (log.parent(), log.file_name()) else { return Ok(()) };
     let prefix = format!("{}.", name.to_string_lossy());
     let mut rotated: Vec<PathBuf> = fs::read_dir(folder)?
@@ -70,7 +69,7 @@ fn remove_oldest(log: &Path) -> std::io::Result<()> {
         .collect();
     // The time is part of the name, so names sort by age.
     rotated.sort();
-    let surplus = rotated.len().saturating_sub(MAX_FILES - 1);
+    let surplus = rotated.len().saturating_sub(max_files.saturating_sub(1));
     for path in &rotated[..surplus] {
         fs::remove_file(path)?;
     }
@@ -88,9 +87,9 @@ mod tests {
         for n in 0..7 {
             fs::write(folder.join(format!("0.log.2026010{n}-000000")), "").unwrap();
         }
-        remove_oldest(&folder.join("0.log")).unwrap();
+        remove_oldest(&folder.join("0.log"), 3).unwrap();
         let left = fs::read_dir(&folder).unwrap().count();
-        assert_eq!(left, MAX_FILES - 1);
+        assert_eq!(left, 2, "two rotated ones beside the current one");
         assert!(!folder.join("0.log.20260100-000000").exists());
         fs::remove_dir_all(folder).unwrap();
     }

@@ -17,13 +17,9 @@ use crate::Context;
 use crate::events::Kind;
 use crate::machine::{Machine, architecture};
 
-/// How often things are looked at; they are sent only if they changed.
-const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// While the node is not ready yet, changes are wanted quickly.
 const UNREADY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-const REPORT_INTERVAL: Duration = Duration::from_secs(300);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_PODS: i64 = 110;
 const MEMORY_PRESSURE_BYTES: i64 = 100 << 20;
 const DISK_PRESSURE_PERCENT: i64 = 10;
 const INODE_PRESSURE_PERCENT: i64 = 5;
@@ -71,7 +67,12 @@ impl Reporter {
                 // Nobody waits any more if the program is about to end.
                 let _ = ready.send(());
             }
-            tokio::time::sleep(if is_ready { CHECK_INTERVAL } else { UNREADY_CHECK_INTERVAL }).await;
+            tokio::time::sleep(if is_ready {
+                self.context.config.settings.node_status_update
+            } else {
+                UNREADY_CHECK_INTERVAL
+            })
+            .await;
         }
     }
 
@@ -90,7 +91,8 @@ impl Reporter {
         let status = self.status(&old, &runtime).await;
         let ready = runtime.problem.is_none();
         let due = self.last.as_ref().is_none_or(|(sent, at)| {
-            at.elapsed() >= REPORT_INTERVAL || without_heartbeat(sent) != without_heartbeat(&status)
+            at.elapsed() >= self.context.config.settings.node_status_report
+                || without_heartbeat(sent) != without_heartbeat(&status)
         });
         if due || conditions_lost(&old, &status) {
             let patch = serde_json::json!({"status": status});
@@ -184,13 +186,22 @@ impl Reporter {
         let mut info = machine.info.clone();
         info.container_runtime_version.clone_from(&runtime.version);
         let address = |kind: &str, address: String| NodeAddress { type_: kind.into(), address };
-        let capacity = capacity(machine);
+        let capacity = capacity(machine, config.settings.max_pods);
         let mut allocatable = capacity.clone();
-        let memory = machine.memory_bytes - MEMORY_PRESSURE_BYTES;
+        let reserved = &config.settings.system_reserved;
+        let left = |bytes: i64, kept: u64| (bytes - i64::try_from(kept).unwrap_or(i64::MAX)).max(0);
+        if reserved.cpu_milli > 0 {
+            let milli = left(i64::from(machine.cpus) * 1_000, reserved.cpu_milli);
+            allocatable.insert("cpu".into(), Quantity(format!("{milli}m")));
+        }
+        let memory = left(machine.memory_bytes - MEMORY_PRESSURE_BYTES, reserved.memory_bytes);
         allocatable.insert("memory".into(), Quantity(format!("{}Ki", memory / 1024)));
         if let Ok(disk) = machine.disk() {
             // What the hard eviction threshold keeps back.
-            allocatable.insert("ephemeral-storage".into(), Quantity((disk.capacity_bytes / 10 * 9).to_string()));
+            allocatable.insert(
+                "ephemeral-storage".into(),
+                Quantity(left(disk.capacity_bytes / 10 * 9, reserved.ephemeral_storage_bytes).to_string()),
+            );
         }
         NodeStatus {
             addresses: Some(vec![
@@ -221,11 +232,11 @@ impl Reporter {
     }
 }
 
-fn capacity(machine: &Machine) -> BTreeMap<String, Quantity> {
+fn capacity(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantity> {
     let mut list = BTreeMap::new();
     list.insert("cpu".to_owned(), Quantity(machine.cpus.to_string()));
     list.insert("memory".to_owned(), Quantity(format!("{}Ki", machine.memory_bytes / 1024)));
-    list.insert("pods".to_owned(), Quantity(MAX_PODS.to_string()));
+    list.insert("pods".to_owned(), Quantity(max_pods.to_string()));
     if let Ok(disk) = machine.disk() {
         list.insert("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", disk.capacity_bytes / 1024)));
     }

@@ -280,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn http_and_tcp() {
-        let runtime = Runtime::new(std::path::Path::new("/nonexistent"));
+        let runtime = Runtime::new(std::path::Path::new("/nonexistent"), std::time::Duration::from_secs(1));
         let container = Container::default();
         let target = Target { runtime: &runtime, container_id: "c", container: &container, pod_ip: "127.0.0.1" };
         for (status, good) in [("200 OK", true), ("302 Found", true), ("404 Not Found", false)] {

@@ -30,9 +30,21 @@ enum Command {
         config: PathBuf,
     },
     /// Serve `naru` over standard input and output.
-    Agent,
+    Agent {
+        #[command(subcommand)]
+        task: Option<AgentTask>,
+    },
     /// Print the version.
     Version,
+}
+
+#[derive(Subcommand)]
+enum AgentTask {
+    /// Put a change back unless it is confirmed in time; agents start this themselves.
+    Revert {
+        /// The change, or `all` for those whose time has come.
+        id: String,
+    },
 }
 
 pub(crate) fn dispatch() -> ExitCode {
@@ -48,7 +60,10 @@ pub(crate) fn dispatch() -> ExitCode {
     }
     let result = match arguments.command {
         Command::Version => writeln!(std::io::stdout(), "{}", naru_kubelet::KUBELET_VERSION).map_err(Into::into),
-        Command::Agent => runtime().and_then(|runtime| runtime.block_on(run::agent())),
+        Command::Agent { task: None } => runtime().and_then(|runtime| runtime.block_on(run::agent())),
+        Command::Agent { task: Some(AgentTask::Revert { id }) } => {
+            naru_agent::run_watcher(&naru_agent::Host::local(), &id).map_err(Into::into)
+        }
         Command::Run { config } => start(&config),
     };
     match result {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 use serde::Deserialize;
@@ -51,6 +52,9 @@ pub(crate) struct NodeConfiguration {
     #[serde(default = "default_pause_image")]
     #[expect(dead_code, reason = "part of the file's format, which knows no other fields; nothing here needs it yet")]
     pub pause_image: String,
+    /// What the operator set; the rest is the kubelet's default.
+    #[serde(default)]
+    pub kubelet: KubeletSettings,
     /// Beyond the defaults only where several nodes share one host: tests.
     #[serde(default)]
     pub paths: Paths,
@@ -62,6 +66,44 @@ pub(crate) struct Pki {
     pub certificate_authority: PathBuf,
     pub certificate: PathBuf,
     pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct KubeletSettings {
+    max_pods: Option<u32>,
+    system_reserved: SystemReserved,
+    container_log_max_bytes: Option<u64>,
+    container_log_max_files: Option<usize>,
+    node_status_update_ms: Option<u64>,
+    node_status_report_ms: Option<u64>,
+    runtime_request_timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct SystemReserved {
+    cpu_milli: u64,
+    memory_bytes: u64,
+    ephemeral_storage_bytes: u64,
+}
+
+impl KubeletSettings {
+    /// The kubelet's defaults with what is set over them.
+    pub(crate) fn settings(&self) -> naru_kubelet::Settings {
+        let default = naru_kubelet::Settings::default();
+        let span = |set: Option<u64>, default: Duration| set.map_or(default, Duration::from_millis);
+        let SystemReserved { cpu_milli, memory_bytes, ephemeral_storage_bytes } = self.system_reserved;
+        naru_kubelet::Settings {
+            max_pods: self.max_pods.unwrap_or(default.max_pods),
+            system_reserved: naru_kubelet::Reserved { cpu_milli, memory_bytes, ephemeral_storage_bytes },
+            container_log_max_bytes: self.container_log_max_bytes.unwrap_or(default.container_log_max_bytes),
+            container_log_max_files: self.container_log_max_files.unwrap_or(default.container_log_max_files),
+            node_status_update: span(self.node_status_update_ms, default.node_status_update),
+            node_status_report: span(self.node_status_report_ms, default.node_status_report),
+            runtime_request_timeout: span(self.runtime_request_timeout_ms, default.runtime_request_timeout),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -166,6 +208,16 @@ pauseImage: naru.dev/pause:1
         assert_eq!(config.name, "w1");
         assert_eq!(config.taints[0].effect, "NoSchedule");
         assert_eq!(config.paths.kubelet_port, 10250);
+    }
+
+    #[test]
+    fn settings_go_over_the_defaults() {
+        let set = "kubelet:\n  maxPods: 50\n  nodeStatusUpdateMs: 4000\n  systemReserved: {\"memoryBytes\":1048576}\n";
+        let settings = NodeConfiguration::parse(&format!("{GOOD}{set}"), "f").unwrap().kubelet.settings();
+        assert_eq!((settings.max_pods, settings.node_status_update), (50, Duration::from_secs(4)));
+        assert_eq!(settings.system_reserved.memory_bytes, 1 << 20);
+        assert_eq!(settings.container_log_max_files, 5, "what is not set keeps its default");
+        assert!(NodeConfiguration::parse(&format!("{GOOD}kubelet: {{maxPod: 5}}\n"), "f").is_err());
     }
 
     #[test]

@@ -84,6 +84,7 @@ fn kubelet_config(config: &NodeConfiguration) -> naru_kubelet::Config {
             container_logs: config.paths.container_logs.clone(),
         },
         cgroup_parent: config.paths.cgroup_parent.clone(),
+        settings: config.kubelet.settings(),
     }
 }
 

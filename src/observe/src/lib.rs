@@ -20,3 +20,6 @@ pub use document::{Document, LAST_APPLIED_ANNOTATION, Place};
 pub use observation::{HostObservation, Observation, Preflight, Reached, Unreachable};
 pub use options::{Clock, ObserveOptions, Pods};
 pub use probe::{Desire, observe};
+
+#[cfg(test)]
+mod tests;

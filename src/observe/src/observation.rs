@@ -85,36 +85,57 @@ impl Observation {
         }
     }
 
-    /// Hash of everything that a plan depends on. What moves by itself is left out: clocks, free disk, unit states
-    /// (a difference that matters shows in the changes), addresses of pods' interfaces.
+    /// Hash of everything that a plan depends on. What moves by itself is left out: clocks, free disk and memory, ports
+    /// in use, unit states (a difference that matters shows in the changes), addresses of pods' interfaces.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let mut still = self.clone();
-        for host in still.hosts.values_mut() {
-            match host {
-                HostObservation::Reached(reached) => {
-                    let Facts { machine_id, hostname, os_id, os_version_id, architecture, authority, .. } =
-                        &reached.facts;
-                    reached.facts = Facts {
-                        machine_id: machine_id.clone(),
-                        hostname: hostname.clone(),
-                        os_id: os_id.clone(),
-                        os_version_id: os_version_id.clone(),
-                        architecture: architecture.clone(),
-                        authority: authority.clone(),
-                        ..Facts::default()
-                    };
-                    reached.clock_skew_seconds = 0;
-                }
-                HostObservation::Unreachable(problem) => (problem.detail, problem.primary) = (None, String::new()),
-                HostObservation::Missing { .. } => {}
-            }
+        let mut hash = Hash(Sha256::new());
+        // Host by host, so that a large fleet is not in memory twice.
+        for (name, host) in &self.hosts {
+            hash.add(&(name, still(host.clone())));
         }
-        for unreachable in still.preflight.iter_mut().flat_map(|preflight| &mut preflight.unreachable) {
+        hash.add(&self.cluster);
+        let mut preflight = self.preflight.clone();
+        for unreachable in preflight.iter_mut().flat_map(|preflight| &mut preflight.unreachable) {
             unreachable.reason.clear();
         }
-        let bytes = serde_json::to_vec(&still).expect("an observation is plain data with text keys");
-        hex::encode(Sha256::digest(bytes))
+        hash.add(&preflight);
+        hex::encode(hash.0.finalize())
+    }
+}
+
+/// What is seen of a host without what moves by itself.
+fn still(mut host: HostObservation) -> HostObservation {
+    match &mut host {
+        HostObservation::Reached(reached) => {
+            let Facts { machine_id, hostname, os_id, os_version_id, architecture, authority, .. } =
+                std::mem::take(&mut reached.facts);
+            reached.facts =
+                Facts { machine_id, hostname, os_id, os_version_id, architecture, authority, ..Facts::default() };
+            reached.clock_skew_seconds = 0;
+        }
+        HostObservation::Unreachable(problem) => (problem.detail, problem.primary) = (None, String::new()),
+        HostObservation::Missing { .. } => {}
+    }
+    host
+}
+
+struct Hash(Sha256);
+
+impl Hash {
+    fn add(&mut self, value: &impl Serialize) {
+        serde_json::to_writer(self, value).expect("an observation is plain data with text keys");
+    }
+}
+
+impl std::io::Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 mod desired;
 mod labels;
 mod lint;
+mod names;
 mod plan;
 mod planner;
 mod render;

@@ -199,3 +199,29 @@ fn files_are_what_the_programs_read() {
         insta::assert_snapshot!(format!("files_of_{host}_{name}"), files.join("\n"));
     }
 }
+
+/// A no-op, a setting that goes over all hosts, and bare machines; in the release profile:
+/// `cargo test -p naru-plan --release -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn how_long_it_takes() {
+    for count in [1_000_u32, 5_000] {
+        for (what, before, setting) in
+            [("no-op", true, ""), ("one setting", true, "kubelet: {maxPods: 50}"), ("fresh", false, "")]
+        {
+            let scenario = crate::scenarios::many(count, before, setting);
+            let (inventory, observation) = (scenario.now.inventory(), scenario.observation());
+            let began = std::time::Instant::now();
+            let plan = crate::plan(&inventory, &observation, &scenario.programs(), &scenario.options);
+            let planned = began.elapsed();
+            let text = render(&plan, Colour::Never);
+            let rendered = began.elapsed() - planned;
+            println!(
+                "{count} hosts, {what}: {} steps, planned in {planned:?}, {} lines in {rendered:?}",
+                plan.steps.len(),
+                text.lines().count()
+            );
+            assert!(text.lines().count() < 200, "{text}");
+        }
+    }
+}

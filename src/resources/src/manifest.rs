@@ -46,7 +46,7 @@ impl Manifest {
     }
 
     /// The same for a file or a folder, which has permission bits.
-    pub(crate) fn put_with_mode(&mut self, path: &str, kind: &str, sha256: &str, mode: u32) {
+    pub fn put_with_mode(&mut self, path: &str, kind: &str, sha256: &str, mode: u32) {
         self.put(path, kind, sha256);
         if self.modes.insert(path.to_owned(), mode) != Some(mode) {
             self.changed.insert(path.to_owned());

@@ -19,7 +19,7 @@ use crate::authorization::Rbac;
 use crate::chain::{Admission, AdmissionRequest, ObjectReader};
 use crate::status::ApiError;
 
-pub use service_addresses::{AddressRange, RangeError, ServiceAddresses};
+pub use service_addresses::{AddressRange, NodePorts, RangeError, ServiceAddresses};
 
 /// The admission chain. Steps that change come first, in upstream's order; judges follow.
 pub struct AdmissionChain {
@@ -31,6 +31,13 @@ pub struct AdmissionChain {
 impl AdmissionChain {
     pub fn new(reader: Arc<dyn ObjectReader>, rbac: Arc<Rbac>, service_range: AddressRange) -> Self {
         Self { addresses: ServiceAddresses::new(service_range, Arc::clone(&reader)), reader, rbac }
+    }
+
+    /// With other ports for Services than upstream's.
+    #[must_use]
+    pub fn with_node_ports(mut self, node_ports: NodePorts) -> Self {
+        self.addresses.node_ports = node_ports;
+        self
     }
 }
 

@@ -7,9 +7,7 @@ use naru_api::{FieldError, FieldErrorKind};
 use serde_json::{Value, json};
 
 use super::fields::{is_main, items, remove, text, texts};
-use super::service_addresses::{
-    Claim, FIRST_NODE_PORT, LAST_NODE_PORT, ServiceAddresses, addresses_of, owner_of, ports_of,
-};
+use super::service_addresses::{Claim, NodePorts, ServiceAddresses, addresses_of, owner_of, ports_of};
 use crate::chain::{AdmissionRequest, Operation};
 use crate::status::ApiError;
 
@@ -330,13 +328,14 @@ fn allocate_ports(addresses: &ServiceAddresses, claim: &Claim<'_>, service: &mut
 }
 
 fn claim_wanted(addresses: &ServiceAddresses, claim: &Claim<'_>, field: &str, wanted: u64) -> Result<(), FieldError> {
-    let valid = u16::try_from(wanted).ok().filter(|port| (FIRST_NODE_PORT..=LAST_NODE_PORT).contains(port));
+    let NodePorts { first, last } = addresses.node_ports;
+    let valid = u16::try_from(wanted).ok().filter(|port| (first..=last).contains(port));
     let Some(port) = valid else {
         return Err(invalid(
             field,
             format!(
                 "{wanted}: provided port is not in the valid range. \
-                 The range of valid ports is {FIRST_NODE_PORT}-{LAST_NODE_PORT}"
+                 The range of valid ports is {first}-{last}"
             ),
         ));
     };

@@ -15,12 +15,26 @@ use crate::chain::ObjectReader;
 
 /// A write that has not been settled by then never will be.
 const RESERVATION_LIFE: Duration = Duration::from_secs(60);
-pub(super) const FIRST_NODE_PORT: u16 = 30_000;
-pub(super) const LAST_NODE_PORT: u16 = 32_767;
-/// Ports below this are left to those who choose them by hand, as long as others are free.
-const FIRST_DYNAMIC_NODE_PORT: u16 = FIRST_NODE_PORT + 86;
+/// The part of the node ports' range, as a divisor, that is left to those who choose by hand as long as others are
+/// free; with upstream's bounds.
+const NODE_PORTS_BY_HAND: u16 = 32;
+const NODE_PORTS_BY_HAND_MIN: u16 = 16;
+const NODE_PORTS_BY_HAND_MAX: u16 = 128;
 const MIN_PREFIX: u8 = 12;
 const MAX_PREFIX: u8 = 30;
+
+/// Ports that Services get on all nodes; at least a hundred, as the configuration is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodePorts {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl Default for NodePorts {
+    fn default() -> Self {
+        Self { first: 30_000, last: 32_767 }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
@@ -100,6 +114,7 @@ struct Taken {
 
 /// Gives out cluster addresses and node ports.
 pub struct ServiceAddresses {
+    pub(super) node_ports: NodePorts,
     pub(super) range: AddressRange,
     reader: Arc<dyn ObjectReader>,
     taken: Mutex<Taken>,
@@ -113,7 +128,7 @@ pub(super) struct Claim<'a> {
 
 impl ServiceAddresses {
     pub fn new(range: AddressRange, reader: Arc<dyn ObjectReader>) -> Self {
-        Self { range, reader, taken: Mutex::default() }
+        Self { range, node_ports: NodePorts::default(), reader, taken: Mutex::default() }
     }
 
     /// False when another service has it.
@@ -153,8 +168,9 @@ impl ServiceAddresses {
     pub(super) fn claim_any_port(&self, claim: &Claim<'_>, avoid: &HashSet<u16>) -> Option<u16> {
         let mut taken = self.taken.lock();
         self.refresh(&mut taken);
-        let (first, middle, end) =
-            (u32::from(FIRST_NODE_PORT), u32::from(FIRST_DYNAMIC_NODE_PORT), u32::from(LAST_NODE_PORT) + 1);
+        let NodePorts { first, last } = self.node_ports;
+        let by_hand = ((last - first + 1) / NODE_PORTS_BY_HAND).clamp(NODE_PORTS_BY_HAND_MIN, NODE_PORTS_BY_HAND_MAX);
+        let (first, middle, end) = (u32::from(first), u32::from(first + by_hand), u32::from(last) + 1);
         let ports = scan(middle, end).chain(scan(first, middle)).filter_map(|port| u16::try_from(port).ok());
         let port = ports.into_iter().find(|port| !avoid.contains(port) && taken.port_free(claim.owner, *port))?;
         if !claim.dry_run {

@@ -12,9 +12,8 @@ use tokio::sync::watch;
 
 use crate::chain::ObjectReader;
 use crate::registry::catalog::{self, Catalog};
+use crate::settings::Settings;
 
-/// Core Events live this long.
-const EVENT_TTL_S: u64 = 3600;
 /// Decoded objects kept for the chain (namespaces, service accounts…); the cache is emptied when it is full.
 const DECODED_MAX: usize = 512;
 const REVISION_FIELD: &str = "\"resourceVersion\":\"";
@@ -31,11 +30,16 @@ pub struct Objects {
     decoded: Mutex<Decoded>,
     /// True once the server is about to stop.
     ending: watch::Sender<bool>,
+    pub(crate) settings: Settings,
 }
 
 impl Objects {
     pub fn new(store: Arc<dyn Store>, catalog: Arc<Catalog>) -> Arc<Self> {
-        Arc::new(Self { store, catalog, decoded: Mutex::default(), ending: watch::channel(false).0 })
+        Self::with_settings(store, catalog, Settings::default())
+    }
+
+    pub fn with_settings(store: Arc<dyn Store>, catalog: Arc<Catalog>, settings: Settings) -> Arc<Self> {
+        Arc::new(Self { store, catalog, decoded: Mutex::default(), ending: watch::channel(false).0, settings })
     }
 
     /// Ends all watches, as their time running out would: clients go on from where they were, elsewhere or later.
@@ -75,7 +79,8 @@ impl Objects {
         let revision_at = start + REVISION_FIELD.len();
         bytes.drain(revision_at..revision_at + PLACEHOLDER.len());
         let is_event = stored_row.group.is_empty() && stored_row.kind == "Event";
-        let expires_at_unix_s = if is_event { now_unix_s().unsigned_abs() + EVENT_TTL_S } else { 0 };
+        let expires_at_unix_s =
+            if is_event { now_unix_s().unsigned_abs() + self.settings.event_ttl.as_secs() } else { 0 };
         Draft { bytes, revision_at, index, expires_at_unix_s }
     }
 }

@@ -21,8 +21,6 @@ use crate::web::accept::{Form, Output};
 use crate::web::query::Query;
 use crate::web::{self, Outcome, encode};
 
-const TIMEOUT_MIN_S: u64 = 1800;
-const TIMEOUT_MAX_S: u64 = 3600;
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
 struct Watch {
@@ -76,8 +74,9 @@ pub(crate) fn watch(
     if let Err(error @ StoreError::Future { .. }) = &watcher {
         return Err(store_error(error));
     }
+    let least_s = objects.settings.watch_timeout_min_seconds;
     let timeout_s = match query.number("timeoutSeconds")? {
-        None | Some(0) => rand::random_range(TIMEOUT_MIN_S..=TIMEOUT_MAX_S),
+        None | Some(0) => rand::random_range(least_s..=2 * least_s),
         Some(seconds) => seconds,
     };
     let now = Instant::now();

@@ -73,6 +73,7 @@ fn step(id: &str, action: Action, needs: &[&str]) -> Step {
         disruptions: Vec::new(),
         reasons: Vec::new(),
         deadline_seconds: 900,
+        reasons: Vec::new(),
         batch: None,
     }
 }

@@ -56,6 +56,7 @@ fn sort(request: &Request) -> Sort {
         | Request::Check { .. }
         | Request::MissingArtifacts { .. }
         | Request::Sign { .. }
+        | Request::SealIdentity { .. }
         | Request::UnitLog { .. }
         | Request::Probe { .. }
         | Request::Diagnose
@@ -79,7 +80,7 @@ impl RemoteAgent {
     /// Opens the connection for questions, so that a host that cannot be reached is known at once.
     pub(super) async fn reach(&self) -> Result<(), HostError> {
         let mut link = self.questions.lock().await;
-        self.connection(&mut link, Sort::Question).await.map(drop)
+        self.connection(&mut link, false).await.map(drop)
     }
 
     /// Closes the connections that nobody uses; the next call opens new ones. One in use finds out by itself.
@@ -102,7 +103,7 @@ impl RemoteAgent {
     }
 
     /// The link's connection, with the lock if this link has held it, and with the fence that is valid now.
-    async fn connection(&self, link: &mut Link, sort: Sort) -> Result<Connection, HostError> {
+    async fn connection(&self, link: &mut Link, says_fence: bool) -> Result<Connection, HostError> {
         let connection = match link.connection.take() {
             Some(connection) if connection.is_usable().await => connection,
             _ => {
@@ -116,7 +117,7 @@ impl RemoteAgent {
         };
         link.connection = Some(connection.clone());
         let fence = self.fence.load(Ordering::SeqCst);
-        if matches!(sort, Sort::Change | Sort::Transfer) && fence != link.fence {
+        if says_fence && fence != link.fence {
             connection.call(&Request::Fence { fence }).await?;
             link.fence = fence;
         }
@@ -141,7 +142,10 @@ impl RemoteAgent {
     }
 
     async fn exchange(&self, link: &mut Link, sort: Sort, revealed: &Revealed) -> Result<Response, HostError> {
-        let connection = self.connection(link, sort).await?;
+        // Lock and fence are what a holder begins with; they stand for themselves.
+        let is_claim = matches!(revealed.request(), Request::Lock { .. } | Request::Fence { .. });
+        let says_fence = matches!(sort, Sort::Change | Sort::Transfer) && !is_claim;
+        let connection = self.connection(link, says_fence).await?;
         let response = connection.call(revealed.request()).await?;
         match revealed.request() {
             Request::Lock { owner } => link.owner = Some(owner.clone()),
@@ -159,7 +163,7 @@ impl RemoteAgent {
         sent: &(dyn Fn(u64) + Sync),
     ) -> Result<(), HostError> {
         let mut link = self.uploads.lock().await;
-        let connection = self.connection(&mut link, Sort::Transfer).await?;
+        let connection = self.connection(&mut link, true).await?;
         connection.upload(sha256, path, offset_bytes, sent).await
     }
 
@@ -326,7 +330,7 @@ mod tests {
         agent.call(Request::Lock { owner: "me".to_owned() }).await.unwrap();
         agent.call(apply()).await.unwrap();
         agent.call(Request::Facts).await.unwrap();
-        assert_eq!(heard.take(), ["*fence", "lock", "apply", "*facts"]);
+        assert_eq!(heard.take(), ["*lock", "fence", "apply", "*facts"]);
         heard.breaks_at.lock().unwrap().push("apply");
         // A change is not repeated by itself: whoever ordered it decides.
         let broken = agent.call(apply()).await.unwrap_err();
@@ -335,6 +339,10 @@ mod tests {
         agent.call(apply()).await.unwrap();
         assert_eq!(heard.take(), ["*lock", "fence", "apply"]);
         agent.fence.store(8, Ordering::SeqCst);
+        agent.call(apply()).await.unwrap();
+        assert_eq!(heard.take(), ["fence", "apply"]);
+        // Who says the fence himself says it once.
+        agent.call(Request::Fence { fence: 8 }).await.unwrap();
         agent.call(apply()).await.unwrap();
         assert_eq!(heard.take(), ["fence", "apply"]);
     }

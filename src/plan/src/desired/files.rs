@@ -1,11 +1,8 @@
 //! The operator's own files, and what among files and kernel parameters SSH hangs on.
 
-use naru_inventory::{Host, HostFile};
+use naru_inventory::Host;
 
 use super::{Blueprint, Desired, Stage};
-
-const DEFAULT_MODE: u32 = 0o644;
-const OCTAL: u32 = 8;
 
 /// A change of these can cut SSH off: paths (all below a trailing slash) and kernel parameters.
 const CUTS_SSH: [&str; 8] = [
@@ -33,17 +30,12 @@ pub(crate) fn cuts_ssh(name: &str) -> bool {
 
 impl Blueprint<'_> {
     pub(super) fn files(&self, host: &Host, desired: &mut Desired) {
-        for file in self.inventory.spec.files.iter().filter(|file| is_for(file, host)) {
+        for file in self.inventory.spec.files.iter().filter(|file| file.is_for(host)) {
             let stage = if cuts_ssh(&file.path) { Stage::Network } else { Stage::Files };
-            let mode = u32::from_str_radix(&file.mode, OCTAL).unwrap_or(DEFAULT_MODE);
+            let mode = file.mode_bits();
             desired.file(stage, &file.path, mode, file.content.clone().unwrap_or_default());
         }
     }
-}
-
-fn is_for(file: &HostFile, host: &Host) -> bool {
-    (file.hosts.is_empty() || file.hosts.contains(&host.name))
-        && (file.roles.is_empty() || file.roles.contains(&host.role))
 }
 
 #[cfg(test)]

@@ -132,6 +132,8 @@ pub(super) struct Draft {
     pub(super) notes: Vec<Note>,
     pub(super) findings: Vec<Finding>,
     pub(super) unavailable: Vec<String>,
+    /// Hosts whose pods are moved away.
+    pub(super) drained: BTreeSet<String>,
     /// Numbers of steps by host, in the order in which they were added.
     by_host: HashMap<String, Vec<usize>>,
 }

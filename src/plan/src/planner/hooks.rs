@@ -59,10 +59,7 @@ fn around(world: &World<'_>, climb: &Climb, host: &Host, steps: &[usize], draft:
             _ => true,
         };
         let hooks = world.blueprint.inventory.spec.hooks.iter().filter(|hook| hook.when == moment);
-        let of_host = hooks.filter(|hook| {
-            (hook.hosts.is_empty() || hook.hosts.contains(&host.name))
-                && (hook.roles.is_empty() || hook.roles.contains(&host.role))
-        });
+        let of_host = hooks.filter(|hook| hook.is_for(host));
         for (index, hook) in of_host.enumerate().filter(|_| happens) {
             let place = if hook.on == HookPlace::Operator { " on the operator's machine" } else { "" };
             let changes = vec![line(format!("run hook `{}`{place}", hook.name))];

@@ -45,7 +45,9 @@ pub fn plan(inventory: &Inventory, observation: &Observation, programs: &Program
     let blueprint = Blueprint::new(inventory, programs);
     let mut draft = Draft::default();
     let lead = decide(&blueprint, observation, options, &mut draft);
-    let (steps, notes, mut findings, unavailable) = draft.into_steps(lead.as_deref());
+    let drained = rollout::drained(&draft, inventory);
+    let (steps, notes, mut findings, mut unavailable) = draft.into_steps(lead.as_deref());
+    unavailable.splice(0..0, drained);
     findings.sort();
     findings.dedup();
     Plan {

@@ -1,7 +1,7 @@
 //! How changes that are felt go over what runs: control planes one by one, then their nodes, then workers in batches.
 //! Fresh hosts disturb nobody and go all at once.
 
-use naru_inventory::Host;
+use naru_inventory::{Host, Inventory};
 use naru_observe::NodeObservation;
 use naru_resources::{Change, Disruption};
 
@@ -11,6 +11,7 @@ use super::etcd;
 use super::versions::Climb;
 use super::world::{Part, World};
 use crate::desired::Stage;
+use crate::names::ranges;
 use crate::plan::{Action, Finding, FindingCode, Severity};
 
 /// Beyond the drain's own deadline, for the answer to come.
@@ -66,13 +67,20 @@ pub(super) fn cordon_and_drain(
     let action = Action::Drain { control_planes: asked.to_vec(), timeout_seconds };
     let disruption = Some(Disruption::DrainNode(host.name.clone()));
     let change = Change { disruption, ..line(format!("drain {}", host.name)) };
-    let number = draft.add_as(&host.name, rung, name::DRAIN, name::DRAIN, "move pods elsewhere", action, vec![change]);
+    let title = "move pods elsewhere";
+    let number = draft.add_as(&host.name, rung, name::DRAIN, name::DRAIN, title, action, vec![change]);
     draft.steps[number].step.deadline_seconds = timeout_seconds + DRAIN_GRACE_SECONDS;
-    let moves = format!("pods of {} move to other nodes", host.name);
-    if !draft.unavailable.contains(&moves) {
-        draft.unavailable.push(moves);
+    if draft.drained.insert(host.name.clone()) {
         unmanaged_pods(host, node, draft);
     }
+}
+
+/// Whose pods move, in the inventory's order, as one line.
+pub(super) fn drained(draft: &Draft, inventory: &Inventory) -> Option<String> {
+    let hosts = inventory.spec.hosts.iter().map(|host| host.name.as_str());
+    let hosts: Vec<&str> =
+        hosts.filter(|host| draft.drained.contains(*host) && !draft.of_host(host).is_empty()).collect();
+    (!hosts.is_empty()).then(|| format!("pods of {} move to other nodes", ranges(&hosts)))
 }
 
 /// Pods that nothing makes anew: a drain ends them for good.

@@ -12,7 +12,7 @@ use crate::desired::{
     AUTHORITY_KEY, CONTAINERD_UNIT, CONTROL_PLANE_UNIT, Desired, ETCD_AUTHORITY_KEY, NODE_UNIT, Stage, cuts_ssh,
     is_read_at_each_pull, shared_files,
 };
-use crate::plan::Action;
+use crate::plan::{Action, Step};
 
 /// Seconds in which a new connection must confirm a change that could have cut the host off.
 const REVERT_AFTER_SECONDS: u32 = 60;
@@ -100,7 +100,7 @@ pub(super) fn add(world: &World<'_>, part: &Part<'_>, lead: &Part<'_>, climb: &C
         };
         let rung = climb.rung_of(&part.host.name, stage);
         let number = draft.add_as(&part.host.name, rung, stage.name(), stage.name(), title, action, of_stage);
-        for reason in reasons(part, lead, stage, &draft.steps[number].step) {
+        for reason in reasons(part, lead, stage, climb, &draft.steps[number].step) {
             draft.reason(number, reason);
         }
     }
@@ -144,7 +144,7 @@ fn action(
     }
 }
 
-fn reasons(part: &Part<'_>, lead: &Part<'_>, stage: Stage, step: &crate::plan::Step) -> Vec<String> {
+fn reasons(part: &Part<'_>, lead: &Part<'_>, stage: Stage, climb: &Climb, step: &Step) -> Vec<String> {
     let mut reasons = Vec::new();
     let restarts = |unit: &str| step.disruptions.contains(&Disruption::RestartUnit(unit.to_owned()));
     match stage {
@@ -164,6 +164,9 @@ fn reasons(part: &Part<'_>, lead: &Part<'_>, stage: Stage, step: &crate::plan::S
         }
         Stage::ControlPlane if restarts(CONTROL_PLANE_UNIT) => {
             reasons.push("pods go on; the API of this host is away for some seconds".to_owned());
+        }
+        Stage::Node if restarts(NODE_UNIT) && climb.crosses_minor(&part.host.name) => {
+            reasons.push("another minor version: pods are moved away first".to_owned());
         }
         Stage::Node if restarts(NODE_UNIT) => {
             reasons.push("only naru-node restarts; running containers go on".to_owned());

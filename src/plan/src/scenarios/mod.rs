@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Artifact, Options, Plan, ProgramVersion, Programs};
 
-pub use table::all;
+pub use table::{all, many};
 
 const PROGRAM_BYTES: u64 = 12_345_678;
 

@@ -82,6 +82,20 @@ impl Scenario {
     }
 }
 
+/// One control plane with many workers, bare or set up, and a setting that is new.
+#[must_use]
+pub fn many(workers: u32, is_set_up: bool, setting: &str) -> Scenario {
+    let mut hosts = vec![cp(1)];
+    hosts.extend((1..=workers).map(|number| {
+        let (third, fourth) = (number / 250, number % 250 + 1);
+        format!("{{name: w{number}, role: worker, address: 10.1.{third}.{fourth}}}")
+    }));
+    const WIDE: &str = "network: {podCIDR: 172.0.0.0/11}";
+    let before = is_set_up.then(|| cluster(&["rollout: {maxUnavailable: '10%'}", WIDE], &hosts));
+    let now = cluster(&["rollout: {maxUnavailable: '10%'}", WIDE, setting], &hosts);
+    Scenario::new("many", "a large cluster", before, now)
+}
+
 /// All situations.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
@@ -451,11 +465,11 @@ fn refusals() -> Vec<Scenario> {
 }
 
 fn hosts() -> Vec<Scenario> {
-    const HOOKS: &str = "hooks: [{name: silence alerts, when: beforeApply, on: operator, command: ./silence.sh}, \
-                         {name: stop app, when: beforeUpgrade, command: systemctl stop app, roles: [worker]}, \
-                         {name: start app, when: afterUpgrade, command: systemctl start app, roles: [worker]}, \
+    const HOOKS: &str = "hooks: [{name: silence-alerts, when: beforeApply, on: operator, command: ./silence.sh}, \
+                         {name: stop-app, when: beforeUpgrade, command: systemctl stop app, roles: [worker]}, \
+                         {name: start-app, when: afterUpgrade, command: systemctl start app, roles: [worker]}, \
                          {name: check, when: afterApply, command: /usr/local/bin/check}, \
-                         {name: say goodbye, when: beforeReset, command: /usr/local/bin/goodbye}]";
+                         {name: say-goodbye, when: beforeReset, command: /usr/local/bin/goodbye}]";
     const DOCUMENTS: &str = r#"[
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "web"}, "data": {"a": "b"}}
