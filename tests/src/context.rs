@@ -10,6 +10,7 @@ use naru_machines::{Machine, Provider};
 use serde_json::Value;
 
 use crate::process::{Output, command};
+use crate::running::Running;
 use crate::say;
 
 const NARU_DEADLINE: Duration = Duration::from_secs(300);
@@ -36,10 +37,20 @@ impl Context {
         let programs = PathBuf::from(std::env::var_os("NARU_PROGRAMS").context("run this by `cargo xtask e2e`")?);
         ensure!(programs.join("naru").is_file(), "no naru in {}", programs.display());
         let folder = std::env::temp_dir().join(format!("naru-e2e-{name}"));
-        fs_err::create_dir_all(&folder)?;
+        fs_err::create_dir_all(folder.join("home/.ssh"))?;
         let inventory = folder.join("cluster.yaml");
         let machines = Local::new(Config::from_environment());
         Ok(Self { programs, folder, inventory, name: name.to_owned(), kubectl: "kubectl".into(), machines })
+    }
+
+    /// The same without what an earlier run left in its folder.
+    ///
+    /// # Errors
+    /// When the programs are not there or the folder cannot be made anew.
+    pub fn fresh(name: &str) -> Result<Self> {
+        let context = Self::new(name)?;
+        fs_err::remove_dir_all(&context.folder)?;
+        Self::new(name)
     }
 
     /// Where the three programs lie.
@@ -63,9 +74,16 @@ impl Context {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies below the top").to_owned()
     }
 
+    /// The home folder of the operator in these tests.
+    pub fn home(&self) -> PathBuf {
+        self.folder.join("home")
+    }
+
     pub fn naru_command(&self, arguments: &[&str]) -> Command {
         let mut naru = Command::new(self.programs.join("naru"));
         naru.args(arguments).current_dir(&self.folder).env("XDG_STATE_HOME", self.folder.join("state"));
+        // The keys, agents and known hosts of whoever runs the tests are not part of them.
+        naru.env("HOME", self.home()).env_remove("SSH_AUTH_SOCK").env_remove("NARU_LOG");
         naru
     }
 
@@ -73,6 +91,57 @@ impl Context {
     /// When naru cannot be run to an end.
     pub fn naru(&self, arguments: &[&str]) -> Result<Output> {
         command(&mut self.naru_command(arguments), None, NARU_DEADLINE)
+    }
+
+    /// Runs naru with further variables in its environment.
+    ///
+    /// # Errors
+    /// When naru cannot be run to an end.
+    pub fn naru_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Output> {
+        let mut naru = self.naru_command(arguments);
+        naru.envs(environment.iter().copied());
+        command(&mut naru, None, NARU_DEADLINE)
+    }
+
+    /// Starts `naru apply` of the inventory, which tells its events as they come.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_apply(&self) -> Result<Running> {
+        Running::start(&mut self.naru_command(&["apply", "cluster.yaml", "--yes", "-o", "json"]))
+    }
+
+    /// Applies the inventory until its end.
+    ///
+    /// # Errors
+    /// When naru does not end with success.
+    pub fn apply(&self) -> Result<String> {
+        let output = self.naru(&["apply", "cluster.yaml", "--yes"])?;
+        let stderr = output.stderr.clone();
+        output.ok().map(|stdout| stdout + &stderr)
+    }
+
+    /// Says that nothing is left to do.
+    ///
+    /// # Errors
+    /// When something is.
+    pub fn nothing_to_do(&self) -> Result<()> {
+        let said = self.naru(&["plan", "cluster.yaml", "--detailed-exitcode"])?.exits(0)?;
+        ensure!(said.to_lowercase().contains("nothing to do"), "the plan says:\n{said}");
+        Ok(())
+    }
+
+    /// The plan as data.
+    ///
+    /// # Errors
+    /// When naru makes none.
+    pub fn saved_plan(&self) -> Result<Value> {
+        let file = self.folder.join("plan.json");
+        if file.exists() {
+            fs_err::remove_file(&file)?;
+        }
+        self.naru(&["plan", "cluster.yaml", "-o", "plan.json"])?.ok()?;
+        Ok(serde_json::from_str(&fs_err::read_to_string(file)?)?)
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -165,6 +234,9 @@ impl Context {
             &["get", "nodes,pods", "-A", "-o", "wide"][..],
             &["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"],
         ] {
+            if !self.kubeconfig().exists() {
+                break;
+            }
             let said = self.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
             say(&tail(&said, 40));
         }

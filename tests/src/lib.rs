@@ -2,13 +2,21 @@
 //! condition with a deadline. Nothing here is a stand-in.
 
 mod context;
+mod inventory;
 mod load;
 mod process;
+mod running;
+mod snapshot;
+mod wire;
 
 pub use context::{Context, KUBECTL_OLD};
+pub use inventory::{Wish, pinned};
 pub use load::{Counted, RequestLoop, request};
 pub use process::{Output, command};
+pub use running::{Ended, Running};
+pub use snapshot::difference;
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -16,10 +24,22 @@ use anyhow::{Result, bail};
 /// Between two looks at a condition.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// A line for the person who watches the suites.
+thread_local! {
+    /// What this thread's lines begin with, when several suites speak at the same time.
+    static SPEAKER: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From now on this thread's lines begin with a name.
+pub fn speak_as(name: &str) {
+    SPEAKER.set(name.to_owned());
+}
+
+/// Lines for the person who watches the suites.
 #[expect(clippy::print_stdout, reason = "a test runner speaks")]
 pub fn say(text: &str) {
-    println!("{text}");
+    let speaker = SPEAKER.with_borrow(String::clone);
+    let lines: Vec<String> = text.lines().map(|line| format!("{speaker}{line}")).collect();
+    println!("{}", lines.join("\n"));
 }
 
 /// Waits until `condition` answers true; its last error or answer is told when the deadline passes.

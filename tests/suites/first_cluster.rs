@@ -47,13 +47,18 @@ fn apply_again(context: &Context) -> Result<()> {
 }
 
 pub(crate) fn load_images(context: &Context) -> Result<()> {
+    load_images_on(context, "w1")
+}
+
+/// Loads them on all hosts and looks at one.
+pub(crate) fn load_images_on(context: &Context, host: &str) -> Result<()> {
     let images = test_images::ensure_all(&context.machines.config().cache)?;
     let archives: Vec<String> = images.iter().map(|image| image.archive.display().to_string()).collect();
     let archives: Vec<&str> = archives.iter().map(String::as_str).collect();
     context.naru(&[&["image", "load", "--file", "cluster.yaml"], &archives[..]].concat())?.ok()?;
-    let listed = context.on("w1", "ctr -n k8s.io images ls -q")?;
+    let listed = context.on(host, "ctr -n k8s.io images ls -q")?;
     for image in images {
-        ensure!(listed.contains(&image.name), "{} is not on w1:\n{listed}", image.name);
+        ensure!(listed.contains(&image.name), "{} is not on {host}:\n{listed}", image.name);
     }
     Ok(())
 }

@@ -93,12 +93,6 @@ impl Session {
                 hook::run(&self.host, &command, &environment, deadline_ms).await
             }
             Request::Etcd(request) => self.etcd(request).await,
-            Request::ReceiveIdentity | Request::SealIdentity { .. } | Request::InstallIdentity { .. } => Err(Failure {
-                kind: FailureKind::Permanent,
-                message: "not yet".to_owned(),
-                detail: None,
-                hint: None,
-            }),
             Request::Diagnose => Ok(diagnose::diagnose(&self.host).await),
             Request::Reset => {
                 let changes = reset::reset(&self.host).await?;

@@ -35,11 +35,14 @@ type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Session, HostError>> + 
 pub struct Dialer {
     keys: Arc<KeyRing>,
     events: EventSink,
-    known: Mutex<BTreeMap<Vec<PathBuf>, Arc<KnownHosts>>>,
+    known: Known,
     bastions: Mutex<BTreeMap<String, Arc<Bastion>>>,
     direct: Semaphore,
     traffic: Traffic,
 }
+
+/// Files of known hosts, read once; anew after a key was added.
+type Known = Arc<Mutex<BTreeMap<Vec<PathBuf>, Arc<KnownHosts>>>>;
 
 /// One way to hosts, used by all of them.
 struct Bastion {
@@ -84,10 +87,18 @@ impl Dialer {
     /// `events` hears what people should be told while it happens.
     #[must_use]
     pub fn new(prompt: Option<Arc<dyn PassphrasePrompt>>, events: Arc<dyn Fn(HostEvent) + Send + Sync>) -> Arc<Self> {
+        let known = Known::default();
+        let outdated = known.clone();
+        let events = Arc::new(move |event| {
+            if matches!(event, HostEvent::HostKeyAccepted { .. }) {
+                outdated.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+            events(event);
+        });
         Arc::new(Self {
             keys: Arc::new(KeyRing::new(prompt)),
             events,
-            known: Mutex::default(),
+            known,
             bastions: Mutex::default(),
             direct: Semaphore::new(DIRECT_HANDSHAKES),
             traffic: Traffic::default(),

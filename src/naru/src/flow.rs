@@ -24,7 +24,7 @@ use crate::style::names;
 const MAX_LOOKS: usize = 3;
 
 /// Flags of all verbs that change hosts.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RunFlags {
     /// Do not ask.
     #[arg(short, long)]
@@ -32,19 +32,12 @@ pub(crate) struct RunFlags {
     /// How progress is shown.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
-    /// Steps that run at the same time.
-    #[arg(long, value_name = "N", default_value = "64")]
-    parallel: NonZeroU16,
+    /// Steps that run at the same time, and hosts that are looked at. Default: 64 and 256.
+    #[arg(long, value_name = "N")]
+    pub(crate) parallel: Option<NonZeroU16>,
     /// How long to wait if another naru is changing the cluster. Default: not at all.
     #[arg(long, value_name = "SECONDS")]
     wait_for_lock: Option<u32>,
-}
-
-impl Default for RunFlags {
-    fn default() -> Self {
-        let parallel = NonZeroU16::new(64).expect("it is not zero");
-        Self { yes: false, output: Output::default(), parallel, wait_for_lock: None }
-    }
 }
 
 /// Where a plan comes from.
@@ -202,7 +195,10 @@ impl Flow {
             fleet: &session.fleet,
             programs: &session.found.files,
             sink: &self.screen,
-            limits: Limits { steps: usize::from(self.flags.parallel.get()), ..Limits::default() },
+            limits: match self.flags.parallel {
+                Some(steps) => Limits { steps: usize::from(steps.get()), ..Limits::default() },
+                None => Limits::default(),
+            },
             interrupt: self.interrupts.wanted(),
             owner: self.owner.clone(),
             lock_wait: self.flags.wait_for_lock.map(|seconds| Duration::from_secs(u64::from(seconds))),

@@ -13,10 +13,10 @@ const HEAD: &str = "\
 to standard error. Colour is never the only carrier of meaning; `NO_COLOR` and `TERM=dumb` switch it off.
 
 - `FILE` is the inventory ([all its fields](inventory.md)).
-- Nothing is asked where there is no terminal, or with `--yes`. What cannot be taken back (`naru reset`) is refused then,
-  unless `--yes` was given.
-- Ctrl-C before anything was changed ends the program. During a run the first one lets running steps end and says what is
-  left, the second ends at once; both are safe, and the same command goes on from there.
+- Nothing is asked where there is no terminal, or with `--yes`. What cannot be taken back (`naru reset`) is refused
+  then, unless `--yes` was given.
+- Ctrl-C before anything was changed ends the program. During a run the first one lets running steps end and says what
+  is left, the second ends at once; both are safe, and the same command goes on from there.
 - What went wrong and what to do about it: [troubleshooting](../operations/troubleshooting.md).
 
 ## Exit codes

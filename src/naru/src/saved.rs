@@ -190,8 +190,12 @@ mod tests {
     fn a_saved_plan_knows_its_world_and_names_the_host_that_moved() {
         let then = observation("a");
         let options = Options { only: ["w1".to_owned()].into(), skip_unreachable: true };
-        let saved =
-            Saved::new(plan(&then), &then, &Look { options: options.clone(), preflight: true }, Path::new("a.yaml"));
+        let saved = Saved::new(
+            plan(&then),
+            &then,
+            &Look { options: options.clone(), preflight: true, parallel: None },
+            Path::new("a.yaml"),
+        );
         let read = Saved::parse(&saved.text(), "plan.json").unwrap();
         assert_eq!(read, saved);
         assert_eq!(read.options(), options);

@@ -1,5 +1,6 @@
 //! What most verbs begin with: read the inventory, find machines and programs, observe, plan.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -60,16 +61,23 @@ pub(crate) struct Look {
     pub(crate) options: Options,
     /// Whether hosts that are going to be set up try to reach the others.
     pub(crate) preflight: bool,
+    /// Hosts that are looked at at the same time, if not as many as usual.
+    pub(crate) parallel: Option<NonZeroU16>,
 }
 
 impl Look {
     pub(crate) fn of(flags: &LookFlags) -> Self {
         let only = flags.only.iter().cloned().collect();
-        Self { options: Options { only, skip_unreachable: flags.skip_unreachable }, preflight: !flags.no_preflight }
+        let options = Options { only, skip_unreachable: flags.skip_unreachable };
+        Self { options, preflight: !flags.no_preflight, parallel: None }
+    }
+
+    pub(crate) fn parallel(self, parallel: Option<NonZeroU16>) -> Self {
+        Self { parallel, ..self }
     }
 
     pub(crate) fn of_saved(saved: &Saved) -> Self {
-        Self { options: saved.options(), preflight: saved.preflight() }
+        Self { options: saved.options(), preflight: saved.preflight(), parallel: None }
     }
 }
 
@@ -165,7 +173,10 @@ impl Session {
 
     pub(crate) async fn observe(&self, done: &(dyn Fn(&str, &HostObservation) + Sync)) -> Observation {
         let desire = |host: &Host, facts: &Facts| self.resources(host, facts);
-        let options = ObserveOptions { preflight: self.look.preflight, ..ObserveOptions::default() };
+        let mut options = ObserveOptions { preflight: self.look.preflight, ..ObserveOptions::default() };
+        if let Some(parallel) = self.look.parallel {
+            options.parallelism = usize::from(parallel.get());
+        }
         let mut observation = naru_observe::observe(&self.inventory, &self.fleet, &desire, &options, done).await;
         let traffic = self.fleet.inner().traffic();
         tracing::info!(traffic.sessions, traffic.channels, traffic.requests, "looked at all hosts");

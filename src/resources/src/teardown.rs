@@ -85,9 +85,10 @@ impl Teardown {
         if is_any { systemd::reload(&self.host) } else { Ok(()) }
     }
 
-    /// Volumes of pods that are still mounted.
+    /// Volumes of pods that are still mounted. The folder itself may be a volume of the host's own, and stays.
     pub fn unmount(&mut self) -> Result<(), ResourceError> {
-        for path in self.mounts(&MOUNTS)? {
+        let roots = MOUNTS.map(|folder| self.host.path(folder));
+        for path in self.mounts(&MOUNTS)?.into_iter().filter(|path| !roots.contains(path)) {
             if unmount(&path, UnmountFlags::empty()).is_err() {
                 // Somebody is in there: it goes when they leave.
                 unmount(&path, UnmountFlags::DETACH).map_err(std::io::Error::from)?;

@@ -14,11 +14,15 @@ fn each(what: &str, play: impl Fn(&mut Case) -> anyhow::Result<()>) {
     let mut totals = Totals::default();
     let mut wrong = Vec::new();
     for scenario in scenario::all() {
+        let own = std::time::Instant::now();
         let played = Case::new(&scenario, 1).and_then(|mut case| {
             play(&mut case)?;
             totals += case.totals;
             Ok(())
         });
+        if own.elapsed().as_secs() >= 3 {
+            println!("    {what}: {} took {:.1} s", scenario.name, own.elapsed().as_secs_f64());
+        }
         wrong.extend(played.err().map(|error| format!("{error:#}")));
     }
     assert!(wrong.is_empty(), "{what}: {}", wrong.join("\n\n"));

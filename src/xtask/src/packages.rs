@@ -16,7 +16,13 @@ const MACHINES: &[(&str, &str)] = &[
     ("ssh-keygen", "openssh-client"),
     ("kubectl", "kubernetes-client"),
 ];
-const TESTS: &[(&str, &str)] = &[("sshd", "openssh-server"), ("curl", "curl"), ("unshare", "util-linux")];
+const TESTS: &[(&str, &str)] = &[
+    ("sshd", "openssh-server"),
+    ("curl", "curl"),
+    ("unshare", "util-linux"),
+    ("script", "bsdutils"),
+    ("openssl", "openssl"),
+];
 
 pub(crate) fn for_building() -> Result<()> {
     install(BUILD)

@@ -71,9 +71,7 @@ fn step(id: &str, action: Action, needs: &[&str]) -> Step {
         needs: needs.iter().map(|need| (*need).to_owned()).collect(),
         changes: Vec::new(),
         disruptions: Vec::new(),
-        reasons: Vec::new(),
         deadline_seconds: 900,
-        reasons: Vec::new(),
         batch: None,
     }
 }

@@ -94,6 +94,18 @@ impl Local {
         command
     }
 
+    /// A program of a machine's image in that machine's network: what happens to the cable, not to the machine. The
+    /// image's, because programs such as nft read only what their own version and older ones wrote.
+    pub fn in_network(&self, machine: &Machine, program: &str) -> Result<Command> {
+        let cluster = machine.name.strip_suffix(&format!("-{}", machine.host)).unwrap_or(&machine.name);
+        let record = self.record(cluster)?;
+        let found = record.machine(&machine.host).ok_or_else(|| Error::Unknown { name: machine.name.clone() })?;
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", network::namespace_path(&machine.name).display()));
+        command.arg("chroot").arg(image::image_root(&self.config.cache, &found.image_key)).arg(program);
+        Ok(command)
+    }
+
     fn lock(&self, cluster: &str) -> Result<Lock> {
         if !is_label(cluster) {
             return Err(Error::Unknown { name: cluster.to_owned() });

@@ -36,7 +36,8 @@ impl Apply {
             self.look.refuse_for_saved_plan()?;
             self.saved(&flow).await?
         } else {
-            let session = Session::open(&self.inventory.file, &self.reach).await?.looking(Look::of(&self.look));
+            let look = Look::of(&self.look).parallel(self.run.parallel);
+            let session = Session::open(&self.inventory.file, &self.reach).await?.looking(look);
             session.check_names(&self.look.only)?;
             converge(&flow, session, &self.reach).await?
         };
@@ -48,7 +49,7 @@ impl Apply {
     async fn saved(&self, flow: &Flow) -> Result<(Session, Ended), Failure> {
         let saved = Saved::read(&self.inventory.file)?;
         let session = Session::of(saved.plan.inventory.clone(), saved.inventory_file(), &self.reach).await?;
-        let session = session.looking(Look::of_saved(&saved));
+        let session = session.looking(Look::of_saved(&saved).parallel(self.run.parallel));
         flow.show(&saved.plan);
         if saved.plan.is_refused() || saved.plan.is_empty() {
             return Ok((session, Ended::Nothing(saved.plan)));

@@ -1,5 +1,6 @@
 //! `naru plan`: what apply would do.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -30,13 +31,16 @@ pub(crate) struct Plan {
     detailed_exitcode: bool,
     #[command(flatten)]
     look: LookFlags,
+    /// Hosts that are looked at at the same time. Default: 256.
+    #[arg(long, value_name = "N")]
+    parallel: Option<NonZeroU16>,
     #[command(flatten)]
     reach: Reach,
 }
 
 impl Plan {
     pub(crate) async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let look = Look::of(&self.look);
+        let look = Look::of(&self.look).parallel(self.parallel);
         let session = Session::open(&self.inventory.file, &self.reach).await?.looking(look.clone());
         session.check_names(&self.look.only)?;
         let observation = session.observe(&|_, _| {}).await;

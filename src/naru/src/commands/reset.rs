@@ -66,7 +66,7 @@ impl Reset {
             }
         }
         let only = self.hosts.iter().cloned().collect();
-        let session = session.looking(Look { options: Options { only, ..Options::default() }, preflight: false });
+        let session = session.looking(Look { options: Options { only, ..Options::default() }, ..Look::default() });
         let ended = flow.go(&session, &|session, seen| session.plan(seen), &|| Ok(()), false).await?;
         apply::conclude(&flow, &session, &ended).await?;
         if ended.is_success() {

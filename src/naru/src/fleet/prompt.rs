@@ -21,10 +21,10 @@ impl PassphrasePrompt for TerminalPrompt {
         }
         let again = if attempt > 1 { "that was not it; " } else { "" };
         let mut terminal = std::io::stderr().lock();
-        let asked = write!(terminal, "{again}passphrase of {}: ", key_file.display()).and_then(|()| terminal.flush());
-        asked.map_err(|error| error.to_string())?;
+        // Before anything is asked: an answer may come at once.
         let quiet = Quiet::begin().map_err(|error| error.to_string())?;
-        let passphrase = read();
+        let asked = write!(terminal, "{again}passphrase of {}: ", key_file.display()).and_then(|()| terminal.flush());
+        let passphrase = asked.map_err(|error| error.to_string()).and_then(|()| read());
         drop(quiet);
         let _ = writeln!(terminal);
         passphrase

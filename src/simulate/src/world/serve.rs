@@ -21,12 +21,14 @@ const LOG_LINES: usize = 3;
 
 /// The answer, or nothing when the process died over it.
 pub(crate) async fn serve(world: Arc<World>, session: u64, request: Request) -> Option<Response> {
-    world.with(|state| {
+    let is_there = world.with(|state| {
         state.requests += 1;
-        if let Some(session) = state.sessions.get_mut(&session) {
-            session.is_busy = true;
-        }
+        let is_alive = state.is_alive(session);
+        state.sessions.get_mut(&session).filter(|_| is_alive).map(|session| session.is_busy = true).is_some()
     });
+    if !is_there {
+        return None;
+    }
     let answer = Agent { world: &world, session }.answer(request).await;
     world.with(|state| {
         let was_alive = state.is_alive(session);
