@@ -22,6 +22,9 @@ struct Arguments {
     /// Play only this scenario
     #[arg(long)]
     scenario: Option<String>,
+    /// Go on after a seed that finds something
+    #[arg(long)]
+    keep_going: bool,
     /// Print the scenarios' names
     #[arg(long)]
     list: bool,
@@ -47,12 +50,16 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let mut seeds = Seeds::new(scenarios);
     let (first, end) = arguments.seed.map_or((0, arguments.seeds), |seed| (seed, seed + 1));
+    let mut found = 0_u64;
     for seed in first..end {
         if let Err(finding) = seeds.play(seed, arguments.seed.is_some()) {
-            say(&format!("seed {seed}: {}\n\nplay it again: {}", finding.text, finding.command()));
-            return ExitCode::FAILURE;
+            found += 1;
+            say(&format!("seed {seed}: {}\n\nplay it again: {}\n", finding.text, finding.command()));
+            if !arguments.keep_going {
+                return ExitCode::FAILURE;
+            }
         }
     }
     say(&format!("{} seeds, {:?}, in {:.1} s", end - first, seeds.totals, began.elapsed().as_secs_f64()));
-    ExitCode::SUCCESS
+    if found > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

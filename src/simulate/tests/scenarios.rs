@@ -7,7 +7,7 @@ use naru_simulate::campaign::{Case, Totals};
 use naru_simulate::seeds::Seeds;
 use naru_simulate::{Fault, FaultKind, scenario};
 
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 1_500;
 
 fn each(what: &str, play: impl Fn(&mut Case) -> anyhow::Result<()>) {
     let began = std::time::Instant::now();
@@ -36,8 +36,13 @@ fn to_the_end_and_again() {
 
 #[test]
 fn killed_everywhere() {
+    // All points of small scenarios; of larger ones as many, at places that differ from scenario to scenario.
+    const POINTS: u64 = 60;
     each("killed everywhere", |case| {
-        (0..case.points).try_for_each(|at_point| case.hit(vec![Fault { at_point, kind: FaultKind::Kill }]))
+        let stride = case.points.div_ceil(POINTS).max(1);
+        let first = case.scenario.name.len() as u64 % stride;
+        let mut points = (first..case.points).step_by(stride as usize);
+        points.try_for_each(|at_point| case.hit(vec![Fault { at_point, kind: FaultKind::Kill }]))
     });
 }
 
@@ -49,7 +54,7 @@ fn every_step_twice() {
 #[test]
 fn two_at_once() {
     each("two at once", |case| {
-        for later_ms in [0, 1, 50, 400, 3_000, 20_000] {
+        for later_ms in [0, 50, 3_000] {
             case.compete(later_ms, Vec::new(), true)?;
             case.compete(later_ms, Vec::new(), false)?;
         }
@@ -68,7 +73,7 @@ fn one_fault_everywhere() {
         FaultKind::Reboot,
         FaultKind::FillDisk,
     ];
-    const STRIDE: u64 = 7;
+    const STRIDE: u64 = 61;
     each("one fault everywhere", |case| {
         for (number, kind) in kinds.iter().enumerate() {
             for at_point in (number as u64..case.points).step_by(STRIDE as usize) {

@@ -65,9 +65,9 @@ fn of_machine(machine: &Machine, lines: &mut BTreeMap<String, String>) {
     for name in machine.stale_units() {
         lines.insert(format!("{host} stale {name}"), "runs with something older than what lies there".to_owned());
     }
-    for (path, entry) in &machine.manifest {
-        let hash = if path.contains("artifacts/") { "" } else { entry.sha256.as_str() };
-        lines.insert(format!("{host} manifest {path}"), format!("{} {hash}", entry.kind));
+    // Artifacts that nothing uses any more are pruned in their time.
+    for (path, entry) in machine.manifest.iter().filter(|(_, entry)| entry.kind != "artifact") {
+        lines.insert(format!("{host} manifest {path}"), format!("{} {}", entry.kind, entry.sha256));
     }
     lines.insert(format!("{host} packages"), format!("{:?}", machine.packages));
     lines.insert(format!("{host} parameters"), format!("{:?}", machine.parameters));
