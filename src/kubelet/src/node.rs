@@ -191,7 +191,7 @@ impl Reporter {
         let reserved = &config.settings.system_reserved;
         let left = |bytes: i64, kept: u64| (bytes - i64::try_from(kept).unwrap_or(i64::MAX)).max(0);
         if reserved.cpu_milli > 0 {
-            let milli = left(i64::from(machine.cpus) * 1_000, reserved.cpu_milli);
+            let milli = left(machine.cpus * 1_000, reserved.cpu_milli);
             allocatable.insert("cpu".into(), Quantity(format!("{milli}m")));
         }
         let memory = left(machine.memory_bytes - MEMORY_PRESSURE_BYTES, reserved.memory_bytes);

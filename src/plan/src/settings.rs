@@ -20,8 +20,10 @@ const API_SERVER: [(&str, &str); 4] = [
     ("request-timeout", "requestTimeoutMs"),
     ("min-request-timeout", "minRequestTimeoutSeconds"),
 ];
+type InUnit = fn(Quantity) -> i64;
+
 /// What is kept back for the system, with the unit that it is written in and how that is read from a quantity.
-const RESERVED: [(&str, &str, fn(Quantity) -> i64); 3] = [
+const RESERVED: [(&str, &str, InUnit); 3] = [
     ("cpu", "cpuMilli", Quantity::milli_value),
     ("memory", "memoryBytes", Quantity::value),
     ("ephemeral-storage", "ephemeralStorageBytes", Quantity::value),

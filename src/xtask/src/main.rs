@@ -1,5 +1,5 @@
-//! The project's own chores: `cargo xtask up | down | test | e2e | bench | docs`. Everything that a fresh Debian machine
-//! with Rust lacks is installed by these, so that README needs no list of prerequisites.
+//! The project's own chores: `cargo xtask up | down | test | e2e | bench | docs`. Everything that a fresh Debian
+//! machine with Rust lacks is installed by these, so that README needs no list of prerequisites.
 
 mod benchmark;
 mod check;

@@ -71,6 +71,7 @@ fn step(id: &str, action: Action, needs: &[&str]) -> Step {
         needs: needs.iter().map(|need| (*need).to_owned()).collect(),
         changes: Vec::new(),
         disruptions: Vec::new(),
+        reasons: Vec::new(),
         deadline_seconds: 900,
         batch: None,
     }

@@ -223,7 +223,7 @@ pub(super) fn certificate_expires(_: &Fleet<'_>, view: &View<'_>) -> Vec<Found> 
     let told = soon.filter(|one| !renews(&one.path)).map(|one| {
         let days = left(one.not_after_unix_ms);
         let when = if days < 0 { format!("{} days ago", -days) } else { format!("in {days} days") };
-        Found::warning(format!("{} ends {when}", one.path)).hint("naru certs renew")
+        Found::warning(format!("{} ends {when}", one.path)).hint("`naru apply` issues a new one")
     });
     told.collect()
 }

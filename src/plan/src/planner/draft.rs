@@ -224,7 +224,7 @@ impl Draft {
     pub(super) fn find(&self, host: &str, rung: Option<&str>, name: &str) -> Option<usize> {
         let named = || self.of_host(host).iter().copied().filter(|number| self.steps[*number].name == name);
         let of = |rung: Option<&str>| named().find(|number| self.steps[*number].rung.as_deref() == rung);
-        rung.and_then(|rung| of(Some(rung))).or_else(|| of(None)).or_else(|| named().last())
+        rung.and_then(|rung| of(Some(rung))).or_else(|| of(None)).or_else(|| named().next_back())
     }
 
     /// Whether the host's step of this stage stops or starts something.

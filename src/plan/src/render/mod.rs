@@ -182,8 +182,10 @@ fn notes(text: &mut String, plan: &Plan, colour: Colour) {
     }
 }
 
+type Counts = fn(&Disruption) -> bool;
+
 /// Kinds of disruptions as they are counted, in the order of the last line.
-const COUNTED: [(&str, fn(&Disruption) -> bool); 5] = [
+const COUNTED: [(&str, Counts); 5] = [
     ("service start", |one| matches!(one, Disruption::StartUnit(_))),
     ("service restart", |one| matches!(one, Disruption::RestartUnit(_) | Disruption::StopUnit(_))),
     ("drain", |one| matches!(one, Disruption::DrainNode(_))),
