@@ -4,14 +4,20 @@ use anyhow::{Result, bail};
 
 use crate::{packages, programs, shell};
 
+const KNOWN: [&str; 2] = ["up", "provision"];
+
 pub(crate) fn run(what: &str) -> Result<()> {
-    if what != "up" {
-        bail!("there is no benchmark {what:?}; known: up");
+    if !KNOWN.contains(&what) {
+        bail!("there is no benchmark {what:?}; known: {}", KNOWN.join(", "));
     }
     packages::for_machines()?;
     packages::for_tests()?;
     let release = programs::build()?;
     let mut command = shell::cargo();
-    command.env("NARU_PROGRAMS", release);
-    shell::run(command.args(["run", "--quiet", "--package", "naru-e2e", "--bin", "naru-bench", "--", what]))
+    command.env("NARU_PROGRAMS", release).args(["run", "--quiet"]);
+    if what == "provision" {
+        // Its servers must not be what is measured.
+        command.arg("--release");
+    }
+    shell::run(command.args(["--package", "naru-e2e", "--bin", "naru-bench", "--", what]))
 }

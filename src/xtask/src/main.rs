@@ -35,8 +35,14 @@ enum Chore {
     },
     /// Measure and print a table
     Bench {
-        /// What to measure: `up`
+        /// What to measure: `up` or `provision`
         what: String,
+    },
+    /// Play what can go wrong on a fleet in memory; without a seed, many of them
+    Simulate {
+        /// Given to the simulator: `--seed N`, `--seeds N`, `--scenario NAME`, `--list`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Build the three static programs into the target folder's `release/`
     Build,
@@ -51,6 +57,11 @@ fn main() -> ExitCode {
         Chore::Test => check::all(),
         Chore::E2e { suites } => check::end_to_end(&suites),
         Chore::Bench { what } => benchmark::run(&what),
+        Chore::Simulate { arguments } => {
+            let mut cargo = shell::cargo();
+            cargo.args(["run", "--quiet", "--locked", "--package", "naru-simulate", "--"]);
+            shell::run(cargo.args(arguments))
+        }
         Chore::Build => programs::build().map(drop),
         Chore::Docs => docs::write(),
     };

@@ -16,6 +16,7 @@ const TABLES: &[&str] = &["src/api/src/rows/", "src/api/src/patch/types.rs"];
 /// Crates by floor, highest first: imports point downwards only (docs/architecture.md).
 const FLOORS: &[&[&str]] = &[
     &["naru", "xtask", "naru-control-plane", "naru-node", "naru-e2e"],
+    &["naru-simulate"],
     &["naru-execute", "naru-scheduler", "naru-apiserver", "naru-kubelet", "naru-network"],
     &["naru-plan", "naru-controllers"],
     &["naru-observe"],

@@ -2,7 +2,7 @@
 //! the node is read first and its resource version goes along: if anybody else touched it, the patch is refused and
 //! tried again.
 
-use naru_observe::MANAGED_ANNOTATION;
+use naru_observe::{MANAGED_ANNOTATION, Managed};
 use naru_plan::LabelChange;
 use serde_json::{Map, Value as Json, json};
 
@@ -33,7 +33,14 @@ impl World<'_> {
 }
 
 fn patch(node: &Json, change: &LabelChange) -> Json {
+    // Whoever planned this may not have seen the node: what is ours on it and not wanted any more is told by itself.
+    let ours = node["metadata"]["annotations"][MANAGED_ANNOTATION].as_str();
+    let ours: Managed = ours.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let gone = |old: &[String], new: &[String]| -> Vec<String> {
+        old.iter().filter(|name| !new.contains(name)).cloned().collect()
+    };
     let mut labels = Map::new();
+    labels.extend(gone(&ours.labels, &change.managed.labels).into_iter().map(|key| (key, Json::Null)));
     labels.extend(change.remove_labels.iter().map(|key| (key.clone(), Json::Null)));
     labels.extend(change.set_labels.iter().map(|(key, value)| (key.clone(), json!(value))));
     let identity = |taint: &Json| {
@@ -41,12 +48,15 @@ fn patch(node: &Json, change: &LabelChange) -> Json {
         format!("{}:{}", text(&taint["key"]), text(&taint["effect"]))
     };
     let set: Vec<Json> = change.set_taints.iter().map(|taint| json!(taint)).collect();
-    let replaced: Vec<String> = set.iter().map(identity).chain(change.remove_taints.iter().cloned()).collect();
+    let gone_taints = gone(&ours.taints, &change.managed.taints);
+    let removed = change.remove_taints.iter().chain(&gone_taints).cloned();
+    let replaced: Vec<String> = set.iter().map(identity).chain(removed).collect();
     let kept = node["spec"]["taints"].as_array().into_iter().flatten();
     let mut taints: Vec<Json> = kept.filter(|taint| !replaced.contains(&identity(taint))).cloned().collect();
     taints.extend(set);
     let managed = serde_json::to_string(&change.managed).expect("lists of text");
     let mut annotations = Map::new();
+    annotations.extend(gone(&ours.annotations, &change.managed.annotations).into_iter().map(|key| (key, Json::Null)));
     annotations.extend(change.remove_annotations.iter().map(|key| (key.clone(), Json::Null)));
     annotations.extend(change.set_annotations.iter().map(|(key, value)| (key.clone(), json!(value))));
     annotations.insert(MANAGED_ANNOTATION.to_owned(), json!(managed));
@@ -55,7 +65,7 @@ fn patch(node: &Json, change: &LabelChange) -> Json {
         "labels": labels,
         "annotations": annotations,
     }});
-    if !change.set_taints.is_empty() || !change.remove_taints.is_empty() {
+    if !change.set_taints.is_empty() || !change.remove_taints.is_empty() || !gone_taints.is_empty() {
         patch["spec"] = json!({"taints": taints});
     }
     patch

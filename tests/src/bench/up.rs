@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::process::{ExitCode, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,19 +14,11 @@ use serde_json::Value;
 const RUNS: usize = 3;
 const SETTLE: Duration = Duration::from_secs(60);
 
-fn main() -> ExitCode {
-    let measured = Context::new("bench-up").and_then(|context| {
-        let measured = measure(&context);
-        context.machines.delete(&context.name)?;
-        measured
-    });
-    match measured {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+pub(crate) fn run() -> Result<()> {
+    let context = Context::new("bench-up")?;
+    let measured = measure(&context);
+    context.machines.delete(&context.name)?;
+    measured
 }
 
 fn measure(context: &Context) -> Result<()> {

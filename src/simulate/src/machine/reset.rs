@@ -1,0 +1,125 @@
+//! What must not be there any more, and drift: what is not as Naru left it.
+
+use naru_resources::{Change, Disruption};
+
+use super::check::{Pending, change};
+use super::{Body, Machine, Micro};
+
+/// Kinds that are not removed but only forgotten: others may use them by now.
+const FORGOTTEN: [&str; 2] = ["package", "image"];
+/// Kinds of the manifest whose names are no paths, or whose files come and go without harm.
+const WITHOUT_PATH: [&str; 3] = ["package", "image", "artifact"];
+
+/// What is to be done about something that must not be there.
+enum Step {
+    Forget(&'static str),
+    Unit(String),
+    File,
+    Folder,
+}
+
+impl Machine {
+    fn absent_step(&self, path: &str, pending: &Pending) -> Option<Step> {
+        let entry = self.manifest.get(path)?;
+        if FORGOTTEN.contains(&entry.kind.as_str()) {
+            return Some(Step::Forget("others may use it"));
+        }
+        let Some(file) = self.files.get(path) else { return Some(Step::Forget("it is gone")) };
+        if file.body == Body::Folder {
+            let stays = self.inside(path).any(|name| !pending.removed(name));
+            return Some(if stays { Step::Forget("it is not empty") } else { Step::Folder });
+        }
+        Some(match path.rsplit_once('/') {
+            Some((_, name)) if entry.kind == "unit" => Step::Unit(name.to_owned()),
+            _ => Step::File,
+        })
+    }
+
+    /// Paths directly in a folder.
+    fn inside<'a>(&'a self, folder: &str) -> impl Iterator<Item = &'a String> {
+        let below = format!("{}/", folder.trim_end_matches('/'));
+        let from = self.files.range(below.clone()..).map(|(name, _)| name);
+        let depth = below.len();
+        from.take_while(move |name| name.starts_with(&below)).filter(move |name| !name[depth..].contains('/'))
+    }
+
+    pub(crate) fn check_absent(&self, path: &str, pending: &Pending) -> Option<Change> {
+        Some(match self.absent_step(path, pending)? {
+            Step::Forget(reason) => change(format!("leave {path} to the host: {reason}")),
+            Step::Unit(name) if self.units.get(&name).is_some_and(|unit| unit.is_active) => {
+                let summary = format!("stop, disable and remove {name}");
+                Change { disruption: Some(Disruption::StopUnit(name)), ..change(summary) }
+            }
+            Step::Unit(name) => change(format!("disable and remove {name}")),
+            Step::File | Step::Folder => change(format!("remove {path}")),
+        })
+    }
+
+    pub(crate) fn absent_micros(&self, path: &str) -> Vec<Micro> {
+        let remove = Micro::Remove { path: path.to_owned() };
+        match self.absent_step(path, &Pending::default()) {
+            None | Some(Step::Forget(_)) => Vec::new(),
+            Some(Step::Unit(name)) => vec![Micro::Stop(name.clone()), Micro::Disable(name), remove],
+            Some(Step::File) if self.originals.contains_key(path) => vec![Micro::Restore { path: path.to_owned() }],
+            Some(Step::File | Step::Folder) => vec![remove],
+        }
+    }
+
+    /// Removes a file, or a folder in which nothing is left.
+    pub(crate) fn remove(&mut self, path: &str) {
+        if self.is_folder(path) && self.inside(path).next().is_some() {
+            return;
+        }
+        let is_unit = self.manifest.get(path).is_some_and(|entry| entry.kind == "unit");
+        self.files.remove(path);
+        self.touch_parent(path);
+        if let Some((_, name)) = path.rsplit_once('/').filter(|_| is_unit) {
+            self.units.remove(name);
+        }
+    }
+
+    /// Entries of the manifest that are not as they were left.
+    pub(crate) fn drifted(&self) -> Vec<String> {
+        let listed = self.manifest.iter().filter(|(_, entry)| !WITHOUT_PATH.contains(&entry.kind.as_str()));
+        let drifted = listed.filter(|(path, entry)| {
+            self.files.get(path.as_str()).is_none_or(|file| {
+                let other_mode = self.modes.get(path.as_str()).is_some_and(|mode| file.mode != *mode);
+                let other_text = match entry.kind.as_str() {
+                    "directory" => file.body != Body::Folder,
+                    _ => !entry.sha256.is_empty() && file.body.sha256() != entry.sha256,
+                };
+                other_mode || other_text || file.body == Body::Link
+            })
+        });
+        drifted.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Everything that `Reset` does: units, files and images of ours go; packages stay.
+    pub(crate) fn reset_micros(&self) -> Vec<Micro> {
+        let mut micros = Vec::new();
+        let units = self.manifest.iter().filter(|(_, entry)| entry.kind == "unit").map(|(path, _)| path);
+        for path in units {
+            micros.extend(self.absent_micros(path));
+        }
+        // Deepest first, so that folders are empty when their turn comes.
+        for (path, entry) in self.manifest.iter().rev() {
+            if path.starts_with('/') && entry.kind != "unit" {
+                micros.push(Micro::Remove { path: path.clone() });
+            }
+        }
+        micros
+    }
+
+    /// What is left when all of it is gone: data, artifacts, and the list itself.
+    pub(crate) fn forget_everything(&mut self) {
+        for folder in ["/etc/naru", "/opt/naru", "/var/lib/naru"] {
+            let below = format!("{folder}/");
+            self.files.retain(|path, _| path != folder && !path.starts_with(&below));
+        }
+        self.artifacts.clear();
+        self.partial.clear();
+        self.manifest.clear();
+        self.modes.clear();
+        self.originals.clear();
+    }
+}

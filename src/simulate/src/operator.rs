@@ -1,0 +1,225 @@
+//! One run of an operator, by the real code: lock, observe, plan, execute. It may be killed anywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use naru_agent::Facts;
+use naru_execute::{Event, ExecuteError, Executor, Limits, Outcome, ProgramFiles, Random};
+use naru_inventory::{Host, Inventory};
+use naru_observe::{ObserveOptions, observe};
+use naru_plan::{Options, Plan, Programs, Step, desired, plan};
+use naru_resources::Disruption;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::watch::{Watch, doubled};
+use crate::{SimulatedFleet, World};
+
+/// What an operator wants.
+#[derive(Debug, Clone)]
+pub struct Goal {
+    pub inventory: Inventory,
+    pub programs: Programs,
+    pub options: Options,
+    /// How long a lock that somebody else holds is waited for.
+    pub lock_wait: Option<Duration>,
+    /// Every step is done twice.
+    pub is_doubled: bool,
+}
+
+/// How a run went.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// Absent when it never came to one.
+    pub plan: Option<Plan>,
+    pub outcome: Option<Outcome>,
+    /// Why nothing was done at all.
+    pub refusal: Option<String>,
+    /// The refusal was that control planes do not answer.
+    pub has_no_majority: bool,
+    pub events: Vec<Event>,
+    pub was_killed: bool,
+    /// Planned changes that steps which succeeded did not tell of.
+    pub undone: Vec<String>,
+}
+
+impl Run {
+    /// Everything that was planned was done, and nothing was left out.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.is_done() && self.plan.as_ref().is_some_and(|plan| !plan.is_incomplete())
+    }
+
+    /// Everything that was planned was done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        let done = self.outcome.as_ref().is_none_or(Outcome::is_success);
+        done && self.plan.is_some() && !self.was_killed && self.refusal.is_none()
+    }
+
+    /// Nothing was begun, because too few control planes answer.
+    #[must_use]
+    pub fn found_nobody(&self) -> bool {
+        self.has_no_majority && !self.was_killed
+    }
+
+    /// There was nothing to do.
+    #[must_use]
+    pub fn was_idle(&self) -> bool {
+        self.plan.as_ref().is_some_and(Plan::is_empty)
+    }
+
+    /// In a few words.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let failed = |outcome: &Outcome| {
+            let failed = outcome.failed.iter().map(|(step, error)| {
+                format!("{step}: {} {}", error.primary, error.detail.as_deref().unwrap_or_default())
+            });
+            failed.collect::<Vec<_>>().join("; ")
+        };
+        let steps = self.plan.as_ref().map(|plan| plan.steps.len());
+        let notes: Vec<&str> = self.plan.iter().flat_map(|plan| &plan.notes).map(|note| note.text.as_str()).collect();
+        format!(
+            "killed {} refusal {:?} steps {steps:?} failed [{}] skipped {} notes {notes:?}",
+            self.was_killed,
+            self.refusal,
+            self.outcome.as_ref().map(failed).unwrap_or_default(),
+            self.outcome.as_ref().map_or(0, |outcome| outcome.skipped.len()),
+        )
+    }
+}
+
+/// Runs until the end, or until a fault kills the operator; then everything that it held falls away.
+pub async fn run(world: &Arc<World>, operator: usize, goal: &Goal) -> Run {
+    let seen = Mutex::new(Run::default());
+    {
+        let mut work = pin!(work(world, operator, goal, &seen));
+        loop {
+            let killed = pin!(world.killed.notified());
+            tokio::select! {
+                biased;
+                () = killed => {
+                    if world.is_killed(operator) {
+                        seen.lock().was_killed = true;
+                        break;
+                    }
+                }
+                () = &mut work => break,
+            }
+        }
+    }
+    seen.into_inner()
+}
+
+async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run>) {
+    let fleet = SimulatedFleet::new(world, operator);
+    let watch = Mutex::new(Watch::default());
+    let sink = |event: &Event| {
+        let wrong = watch.lock().see(event);
+        world.with(|state| {
+            state.note(|| shown(event));
+            let secret = state.secrets.values().find(|secret| tells(event, secret)).cloned();
+            wrong.into_iter().chain(secret.map(|_| "an event tells a secret".to_owned())).for_each(|text| state.violation(text));
+        });
+        seen.lock().events.push(event.clone());
+    };
+    let programs = files(&goal.programs);
+    let (_interrupt, interrupted) = watch::channel(false);
+    let executor = Executor {
+        fleet: &fleet,
+        programs: &programs,
+        sink: &sink,
+        limits: Limits::default(),
+        interrupt: interrupted,
+        owner: world.owner(operator),
+        lock_wait: goal.lock_wait,
+        random: Random::seeded(operator as u64),
+    };
+    let held = match executor.lock(&goal.inventory).await {
+        Ok(held) => held,
+        Err(error) => {
+            let text = match &error {
+                ExecuteError::Locked { host, detail } => format!("{error}: {host}: {}", detail.as_deref().unwrap_or("")),
+                _ => error.to_string(),
+            };
+            let mut seen = seen.lock();
+            seen.has_no_majority = matches!(error, ExecuteError::NoMajority { .. });
+            seen.refusal = Some(text);
+            return;
+        }
+    };
+    let desire = |host: &Host, facts: &Facts| {
+        desired(&goal.inventory, host, facts, &goal.programs).map(|desired| desired.resources())
+    };
+    let clock = world.clone();
+    let options =
+        ObserveOptions { clock: Arc::new(move || clock.with(|state| state.unix_ms())), ..ObserveOptions::default() };
+    let observation = observe(&goal.inventory, &fleet, &desire, &options, &|_, _| {}).await;
+    let mut planned = plan(&goal.inventory, &observation, &goal.programs, &goal.options);
+    world.with(|state| {
+        let text = serde_json::to_string(&planned).unwrap_or_default();
+        if state.secrets.values().any(|secret| text.contains(secret)) {
+            state.violation("the plan tells a secret".to_owned());
+        }
+    });
+    if goal.is_doubled {
+        planned = doubled(&planned);
+    }
+    *watch.lock() = Watch::new(&planned);
+    seen.lock().plan = Some(planned.clone());
+    let hosts: BTreeSet<String> = planned.steps.iter().map(|step| step.host.clone()).collect();
+    world.announce(operator, hosts, announced(&planned.steps));
+    if planned.is_empty() || planned.is_refused() {
+        return;
+    }
+    let outcome = executor.execute(&held, &planned).await;
+    let mut seen = seen.lock();
+    seen.undone = watch.lock().undone(&seen.events);
+    seen.outcome = Some(outcome);
+}
+
+/// Units that a plan says it will start, restart or stop.
+fn announced(steps: &[Step]) -> BTreeSet<(String, String)> {
+    let of_step = |step: &Step| {
+        let host = step.host.clone();
+        let units = step.disruptions.iter().filter_map(|disruption| match disruption {
+            Disruption::StartUnit(unit) | Disruption::RestartUnit(unit) | Disruption::StopUnit(unit) => Some(unit.clone()),
+            // Whatever runs there stops.
+            Disruption::RemoveNode(_) => Some("*".to_owned()),
+            _ => None,
+        });
+        units.map(move |unit| (host.clone(), unit)).collect::<Vec<_>>()
+    };
+    steps.iter().flat_map(of_step).collect()
+}
+
+/// The files of the programs; nobody reads them, the world knows what is in them.
+fn files(programs: &Programs) -> ProgramFiles {
+    let all = programs.versions.values().flat_map(|version| [&version.node, &version.control_plane]);
+    ProgramFiles::new(all.map(|artifact| (artifact.sha256.clone(), format!("/programs/{}", artifact.name).into())))
+}
+
+/// Sizes and versions of programs, as the world wants to know them.
+#[must_use]
+pub fn known_programs(programs: &Programs) -> (BTreeMap<String, u64>, BTreeMap<String, String>) {
+    let (mut sizes, mut versions) = (BTreeMap::new(), BTreeMap::new());
+    for (version, of_version) in &programs.versions {
+        for artifact in [&of_version.node, &of_version.control_plane] {
+            sizes.insert(artifact.sha256.clone(), artifact.size_bytes);
+            versions.insert(artifact.sha256.clone(), version.clone());
+        }
+    }
+    (sizes, versions)
+}
+
+fn tells(event: &Event, secret: &str) -> bool {
+    serde_json::to_string(event).unwrap_or_default().contains(secret)
+}
+
+fn shown(event: &Event) -> String {
+    let text = serde_json::to_string(event).unwrap_or_default();
+    text.chars().take(300).collect()
+}
