@@ -23,6 +23,8 @@ use crate::{
 };
 
 const MAX_LOG_LINES: u32 = 10_000;
+/// Whoever holds the lock and has nothing to ask gives a sign of life several times within this.
+const LOCK_SILENCE: Duration = Duration::from_secs(45);
 
 /// What one connection has.
 pub(crate) struct Session {
@@ -47,6 +49,11 @@ impl Answerer for Session {
 
     fn upload<'a>(&'a mut self, upload: Upload, frames: &'a mut UploadFrames<'_>) -> BoxFuture<'a, Response> {
         Box::pin(async move { self.receive(upload, frames).await.unwrap_or_else(Response::Failed) })
+    }
+
+    /// A cut cable ends no connection: without this a lock would outlive its holder by hours.
+    fn patience(&self) -> Option<Duration> {
+        self.lock.is_some().then_some(LOCK_SILENCE)
     }
 }
 
