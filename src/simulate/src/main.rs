@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use naru_simulate::scenario;
+use naru_simulate::campaign::Case;
+use naru_simulate::{Fault, FaultKind, scenario};
 use naru_simulate::seeds::Seeds;
 
 const SEEDS: u64 = 3_000;
@@ -22,6 +23,9 @@ struct Arguments {
     /// Play only this scenario
     #[arg(long)]
     scenario: Option<String>,
+    /// Kill the operator at this point of the scenario, run again, and print everything that happens
+    #[arg(long, requires = "scenario", conflicts_with = "seed")]
+    kill: Option<u64>,
     /// Go on after a seed that finds something
     #[arg(long)]
     keep_going: bool,
@@ -47,6 +51,9 @@ fn main() -> ExitCode {
         scenarios.iter().for_each(|scenario| say(&scenario.name));
         return ExitCode::SUCCESS;
     }
+    if let (Some(at_point), Some(scenario)) = (arguments.kill, scenarios.first()) {
+        return kill(scenario, at_point);
+    }
     let began = Instant::now();
     let mut seeds = Seeds::new(scenarios);
     let (first, end) = arguments.seed.map_or((0, arguments.seeds), |seed| (seed, seed + 1));
@@ -62,4 +69,18 @@ fn main() -> ExitCode {
     }
     say(&format!("{} seeds, {:?}, in {:.1} s", end - first, seeds.totals, began.elapsed().as_secs_f64()));
     if found > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn kill(scenario: &scenario::Scenario, at_point: u64) -> ExitCode {
+    let hit = Case::new(scenario, 1).and_then(|mut case| {
+        case.begin.is_traced = true;
+        case.hit(vec![Fault { at_point, kind: FaultKind::Kill }])
+    });
+    match hit {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
