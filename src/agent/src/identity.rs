@@ -64,8 +64,10 @@ pub(crate) fn sealed(host: &Host, paths: &[String], recipient: &str) -> Result<S
 pub(crate) fn install(host: &Host, recipient: &Recipient, sealed: &str) -> Result<(), Failure> {
     let sealed = STANDARD.decode(sealed).map_err(|_| refused("what was sealed is no base64".to_owned()))?;
     let plain = recipient.open(&sealed).map_err(|error| failure(&error.into(), &[]))?;
-    let files: Vec<File> = serde_json::from_slice(&plain)
+    let mut files: Vec<File> = serde_json::from_slice(&plain)
         .map_err(|_| refused("what was sealed is no identity of a cluster".to_owned()))?;
+    // Keys first: a certificate without its key is the one state that cannot be repaired by trying again.
+    files.sort_by_key(|file| is_public(&file.path));
     // All are looked at before the first is written.
     for file in &files {
         check(&file.path)?;
@@ -73,8 +75,7 @@ pub(crate) fn install(host: &Host, recipient: &Recipient, sealed: &str) -> Resul
     let write = || -> Result<(), ResourceError> {
         let mut manifest = Manifest::load(host)?;
         for file in &files {
-            let is_public = file.path.ends_with(".crt") || file.path.ends_with(".pub");
-            let mode = if is_public { PUBLIC_MODE } else { KEY_MODE };
+            let mode = if is_public(&file.path) { PUBLIC_MODE } else { KEY_MODE };
             let real = host.path(&file.path);
             // An untouched file keeps its time, and the units that read it keep running.
             if fs::read(&real).map(Zeroizing::new).is_ok_and(|there| there.as_slice() == file.text.as_bytes()) {
@@ -88,6 +89,10 @@ pub(crate) fn install(host: &Host, recipient: &Recipient, sealed: &str) -> Resul
         manifest.save(host)
     };
     write().map_err(|error| failure(&error, &[]))
+}
+
+fn is_public(path: &str) -> bool {
+    path.ends_with(".crt") || path.ends_with(".pub")
 }
 
 /// Only what lies below the folder of certificates and keys, by a plain path.

@@ -65,13 +65,8 @@ impl Case {
     /// When anything is not as it must be.
     pub fn new(scenario: &Scenario, seed: u64) -> Result<Self> {
         let begin = scenario.begin(seed)?;
-        let mut case = Self {
-            scenario: scenario.clone(),
-            begin,
-            wanted: BTreeMap::new(),
-            points: 0,
-            totals: Totals::default(),
-        };
+        let mut case =
+            Self { scenario: scenario.clone(), begin, wanted: BTreeMap::new(), points: 0, totals: Totals::default() };
         let (first, middle) = case.play(case.begin.clone(), "ann", Vec::new(), &case.scenario.goal.clone());
         case.points = middle.points_passed;
         case.checked(&middle, "undisturbed")?;
@@ -94,9 +89,7 @@ impl Case {
         let as_said = match self.scenario.outcome {
             Outcome::Nothing => run.was_idle() && run.is_success(),
             Outcome::Changes => !run.was_idle() && run.is_success(),
-            Outcome::Incomplete => {
-                run.found_nobody() || (run.is_done() && plan.is_some_and(Plan::is_incomplete))
-            }
+            Outcome::Incomplete => run.found_nobody() || (run.is_done() && plan.is_some_and(Plan::is_incomplete)),
             Outcome::Refused => run.found_nobody() || (run.was_idle() && plan.is_some_and(Plan::is_refused)),
         };
         let name = &self.scenario.name;
@@ -155,7 +148,12 @@ impl Case {
     pub fn double(&mut self) -> Result<()> {
         let goal = Goal { is_doubled: true, ..self.scenario.goal.clone() };
         let (doubled, state) = self.play(self.begin.clone(), "ann", Vec::new(), &goal);
-        ensure!(doubled.is_done() || doubled.found_nobody(), "{}: every step twice: {}", self.scenario.name, doubled.summary());
+        ensure!(
+            doubled.is_done() || doubled.found_nobody(),
+            "{}: every step twice: {}",
+            self.scenario.name,
+            doubled.summary()
+        );
         self.converge(state, "every step twice")
     }
 
@@ -301,12 +299,7 @@ impl Case {
             .values()
             .flat_map(|machine| machine.stale_units().into_iter().map(|unit| format!("{} {unit}", machine.name)))
             .collect();
-        ensure!(
-            stale.is_empty(),
-            "{} ({what}): runs with something old: {stale:?}{}",
-            self.scenario.name,
-            tail(state)
-        );
+        ensure!(stale.is_empty(), "{} ({what}): runs with something old: {stale:?}{}", self.scenario.name, tail(state));
         Ok(())
     }
 }

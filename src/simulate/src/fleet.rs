@@ -237,8 +237,11 @@ impl SimulatedAgent {
             }
         });
         let deadline = Duration::from_secs(MAX_CALL_SECONDS);
-        let late =
-            || AgentError::Deadline { host: self.host.clone(), what: "a request".to_owned(), seconds: MAX_CALL_SECONDS };
+        let late = || AgentError::Deadline {
+            host: self.host.clone(),
+            what: "a request".to_owned(),
+            seconds: MAX_CALL_SECONDS,
+        };
         let response = timeout(deadline, receiver).await.map_err(|_| late())?;
         let Ok(response) = response else {
             sleep(LATENCY).await;
@@ -281,7 +284,9 @@ impl SimulatedAgent {
 
     /// Secrets take the place of their markers.
     fn reveal(&self, mut request: Request) -> Result<Request, AgentError> {
-        let (Request::Check { resources } | Request::Apply { resources, .. }) = &mut request else { return Ok(request) };
+        let (Request::Check { resources } | Request::Apply { resources, .. }) = &mut request else {
+            return Ok(request);
+        };
         let secrets = self.world.with(|state| state.secrets.clone());
         let lookup = |reference: &str| {
             let secret = secrets.get(reference).ok_or_else(|| "nobody knows it".to_owned())?;
@@ -304,8 +309,7 @@ impl SimulatedAgent {
         let mut link = self.link(1).lock().await;
         let end = self.ready(&mut link, true).await?;
         let size_bytes = self.world.with(|state| state.sizes.get(sha256).copied().unwrap_or_default());
-        let begun =
-            self.world.with(|state| state.begin_upload(end.session, sha256, size_bytes, offset_bytes));
+        let begun = self.world.with(|state| state.begin_upload(end.session, sha256, size_bytes, offset_bytes));
         if let Err(failure) = begun {
             link.end = Some(end);
             return Err(AgentError::Failed(failure));

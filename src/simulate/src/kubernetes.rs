@@ -133,7 +133,13 @@ pub(crate) fn new_node(registration: &Registration<'_>) -> Json {
 }
 
 /// A node's report of itself.
-pub(crate) fn status(address: &str, version: &str, ready: (&str, &str, &str), heartbeat_ms: i64, since_ms: i64) -> Json {
+pub(crate) fn status(
+    address: &str,
+    version: &str,
+    ready: (&str, &str, &str),
+    heartbeat_ms: i64,
+    since_ms: i64,
+) -> Json {
     let (status, reason, message) = ready;
     json!({
         "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message,

@@ -31,10 +31,7 @@ pub use world::{EtcdCluster, State, World, difference};
 
 /// Runs work in a world that goes on from this state, under virtual time: whenever everything waits, the clock jumps
 /// to the next moment at which something happens.
-pub fn simulation<T>(
-    state: State,
-    work: impl FnOnce(Arc<World>) -> LocalBoxFuture<'static, T>,
-) -> (T, State) {
+pub fn simulation<T>(state: State, work: impl FnOnce(Arc<World>) -> LocalBoxFuture<'static, T>) -> (T, State) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without input and output needs nothing that could be missing");
     runtime.block_on(async {

@@ -122,7 +122,10 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
         world.with(|state| {
             state.note(|| shown(event));
             let secret = state.secrets.values().find(|secret| tells(event, secret)).cloned();
-            wrong.into_iter().chain(secret.map(|_| "an event tells a secret".to_owned())).for_each(|text| state.violation(text));
+            wrong
+                .into_iter()
+                .chain(secret.map(|_| "an event tells a secret".to_owned()))
+                .for_each(|text| state.violation(text));
         });
         seen.lock().events.push(event.clone());
     };
@@ -142,7 +145,9 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
         Ok(held) => held,
         Err(error) => {
             let text = match &error {
-                ExecuteError::Locked { host, detail } => format!("{error}: {host}: {}", detail.as_deref().unwrap_or("")),
+                ExecuteError::Locked { host, detail } => {
+                    format!("{error}: {host}: {}", detail.as_deref().unwrap_or(""))
+                }
                 _ => error.to_string(),
             };
             let mut seen = seen.lock();
@@ -186,7 +191,9 @@ fn announced(steps: &[Step]) -> BTreeSet<(String, String)> {
     let of_step = |step: &Step| {
         let host = step.host.clone();
         let units = step.disruptions.iter().filter_map(|disruption| match disruption {
-            Disruption::StartUnit(unit) | Disruption::RestartUnit(unit) | Disruption::StopUnit(unit) => Some(unit.clone()),
+            Disruption::StartUnit(unit) | Disruption::RestartUnit(unit) | Disruption::StopUnit(unit) => {
+                Some(unit.clone())
+            }
             // Whatever runs there stops.
             Disruption::RemoveNode(_) => Some("*".to_owned()),
             _ => None,

@@ -55,10 +55,10 @@ fn is_playable(scenario: &scenarios::Scenario) -> bool {
 }
 
 fn from_planner(scenario: scenarios::Scenario) -> Scenario {
-    let before = scenario.before.as_ref().map(|applied| Goal {
-        programs: scenarios::programs(&[applied.version]),
-        ..goal(applied.inventory())
-    });
+    let before = scenario
+        .before
+        .as_ref()
+        .map(|applied| Goal { programs: scenarios::programs(&[applied.version]), ..goal(applied.inventory()) });
     Scenario {
         name: scenario.name.to_owned(),
         before,

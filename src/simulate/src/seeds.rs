@@ -51,7 +51,8 @@ impl Seeds {
         let count = u64::try_from(self.scenarios.len()).unwrap_or(1).max(1);
         let number = usize::try_from(chosen % count).unwrap_or_default();
         let Some(scenario) = self.scenarios.get(number).cloned() else { return Ok(()) };
-        let found = |error: anyhow::Error| Finding { seed, scenario: scenario.name.clone(), text: format!("{error:#}") };
+        let found =
+            |error: anyhow::Error| Finding { seed, scenario: scenario.name.clone(), text: format!("{error:#}") };
         let key = (scenario.name.clone(), variant);
         if !self.cases.contains_key(&key) {
             let case = Case::new(&scenario, variant).map_err(found)?;

@@ -99,9 +99,17 @@ impl StillFleet {
             (host.name.clone(), HostObservation::Reached(Box::new(reached)))
         });
         let hosts = hosts.collect();
-        let nodes = state.clusters.values().next().map(|cluster| cluster.nodes().map(|(_, node)| node_from_json(node)).collect());
+        let nodes = state
+            .clusters
+            .values()
+            .next()
+            .map(|cluster| cluster.nodes().map(|(_, node)| node_from_json(node)).collect());
         let api = if nodes.is_some() { ApiState::Ready } else { ApiState::Unknown };
-        Observation { hosts, cluster: ClusterObservation { api, nodes, ..ClusterObservation::default() }, preflight: None }
+        Observation {
+            hosts,
+            cluster: ClusterObservation { api, nodes, ..ClusterObservation::default() },
+            preflight: None,
+        }
     }
 
     #[must_use]
@@ -138,7 +146,8 @@ impl StillFleet {
 /// Does at once what an apply would do.
 fn bring_about(state: &mut State, inventory: &Inventory, name: &str, first: &str, programs: &Programs) -> Result<()> {
     let Some(host) = inventory.host(name) else { return Ok(()) };
-    let failed = |failure: Failure| anyhow::anyhow!("{name}: {} {}", failure.message, failure.detail.unwrap_or_default());
+    let failed =
+        |failure: Failure| anyhow::anyhow!("{name}: {} {}", failure.message, failure.detail.unwrap_or_default());
     let facts = state.facts(name);
     let wanted = desired(inventory, host, &facts, programs).map_err(anyhow::Error::msg)?.resources();
     for resource in &wanted {

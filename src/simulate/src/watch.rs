@@ -59,9 +59,10 @@ impl Watch {
             return Some(format!("step {id} began before {need} had succeeded"));
         }
         let batch = step.batch?;
-        let earlier = self.steps.values().find(|other| {
-            other.batch.is_some_and(|other| other < batch) && !self.ended.contains(&other.id)
-        });
+        let earlier = self
+            .steps
+            .values()
+            .find(|other| other.batch.is_some_and(|other| other < batch) && !self.ended.contains(&other.id));
         if let Some(earlier) = earlier {
             return Some(format!("step {id} of batch {batch} began before {} had ended", earlier.id));
         }
@@ -92,13 +93,16 @@ impl Watch {
         let mut undone = Vec::new();
         for event in events {
             let Event::StepSucceeded { step: id, changes, .. } = event else { continue };
-            let Some(step) = self.steps.get(id).filter(|step| matches!(step.action, Action::Apply { .. })) else { continue };
+            let Some(step) = self.steps.get(id).filter(|step| matches!(step.action, Action::Apply { .. })) else {
+                continue;
+            };
             let done: BTreeSet<String> = changes.iter().map(|change| object(change)).collect();
             // A package of the same step may bring a folder along.
             let is_folder = |summary: &str| summary.starts_with("create ") && summary.ends_with('/');
-            let missing = step.changes.iter().filter(|change| {
-                !done.contains(&object(&change.summary)) && !is_folder(&change.summary)
-            });
+            let missing = step
+                .changes
+                .iter()
+                .filter(|change| !done.contains(&object(&change.summary)) && !is_folder(&change.summary));
             undone.extend(missing.map(|change| format!("{id}: {}", change.summary)));
         }
         undone

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use naru_e2e::{Context, say};
+use naru_machines::Provider as _;
 use naru_plan::{Artifact, ProgramVersion, Programs};
 use naru_simulate::StillFleet;
 use russh::keys::ssh_key::LineEnding;
@@ -59,8 +60,12 @@ pub(crate) fn fleet() -> Result<()> {
 fn measure(folder: &Path) -> Result<()> {
     let artifacts = PathBuf::from(std::env::var_os("NARU_PROGRAMS").context("run this by `cargo xtask bench`")?);
     let programs = programs(&artifacts)?;
-    say("\nobservation and plan with nothing to do, `naru plan` against SSH servers in another process on this computer");
-    say("    hosts  delay   whole   per host  processor  peak      per host: sessions  commands  requests  round trips  KB");
+    say(
+        "\nobservation and plan with nothing to do, `naru plan` against SSH servers in another process on this computer",
+    );
+    say(
+        "    hosts  delay   whole   per host  processor  peak      per host: sessions  commands  requests  round trips  KB",
+    );
     for delay_ms in DELAYS_MS {
         for count in COUNTS {
             one(folder, &artifacts, &programs, count, delay_ms)?;
@@ -131,7 +136,8 @@ pub(crate) fn inventory(count: usize, key_path: &str, host_key: &str) -> String 
          network: {{podCIDR: 10.128.0.0/9}}\n  hosts:\n"
     );
     for number in 0..count {
-        let (name, role) = if number == 0 { ("cp1".to_owned(), "control-plane") } else { (format!("w{number}"), "worker") };
+        let (name, role) =
+            if number == 0 { ("cp1".to_owned(), "control-plane") } else { (format!("w{number}"), "worker") };
         let address = format!("10.99.{}.{}", number / 250, number % 250 + 1);
         text.push_str(&format!("    - {{name: {name}, role: {role}, address: {address}{pinned}}}\n"));
     }

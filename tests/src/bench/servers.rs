@@ -52,7 +52,7 @@ impl server::Handler for Machine {
     type Error = russh::Error;
 
     async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let is_known = key.public_key() == &self.operator;
+        let is_known = *key.public_key == self.operator;
         Ok(if is_known { Auth::Accept } else { Auth::reject() })
     }
 

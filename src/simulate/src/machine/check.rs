@@ -95,9 +95,7 @@ impl Machine {
     pub fn check(&self, resource: &Resource, pending: &Pending) -> Result<Option<Change>, Failure> {
         match resource {
             Resource::Directory { path, mode } => self.check_directory(path, *mode),
-            Resource::File { path, mode, content } => {
-                self.check_file(path, *mode, &content.text, content.sensitive)
-            }
+            Resource::File { path, mode, content } => self.check_file(path, *mode, &content.text, content.sensitive),
             Resource::Binary { path, sha256 } => Ok(self.check_binary(path, sha256)),
             Resource::Packages { names } => {
                 let missing: Vec<&str> =
@@ -142,9 +140,7 @@ impl Machine {
 
     fn check_directory(&self, path: &str, mode: u32) -> Result<Option<Change>, Failure> {
         match self.files.get(path) {
-            Some(file) if file.body != Body::Folder => {
-                Err(refused(format!("{path} is there, but is no directory")))
-            }
+            Some(file) if file.body != Body::Folder => Err(refused(format!("{path} is there, but is no directory"))),
             Some(file) if file.mode != mode => {
                 Ok(Some(change(format!("chmod {mode:04o} {path} (was {:04o})", file.mode))))
             }
@@ -213,7 +209,9 @@ impl Machine {
                 let (signer, key) = (self.authority(certificate_path), self.private_key(key_path));
                 match signer {
                     Some(signer) if Some(&signer.key) == key.as_ref() && signer.common_name == *common_name => {}
-                    _ => return Err(refused(format!("the authority at {certificate_path} does not belong to its key"))),
+                    _ => {
+                        return Err(refused(format!("the authority at {certificate_path} does not belong to its key")));
+                    }
                 }
                 let mode = self.files[key_path].mode;
                 Ok((mode != 0o600).then(|| change(format!("chmod 0600 {key_path} (was {mode:04o})"))))

@@ -21,25 +21,57 @@ const PAUSE_ARCHIVE: &str = "pause";
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Micro {
-    Put { path: String, body: Body, mode: u32 },
-    MakeFolder { path: String, mode: u32 },
-    Chmod { path: String, mode: u32 },
+    Put {
+        path: String,
+        body: Body,
+        mode: u32,
+    },
+    MakeFolder {
+        path: String,
+        mode: u32,
+    },
+    Chmod {
+        path: String,
+        mode: u32,
+    },
     /// Keeps a file of the host's before ours takes its place.
-    Keep { path: String },
-    Restore { path: String },
-    Remove { path: String },
-    Install { package: String },
-    SetParameter { key: String, value: String },
-    LoadModule { name: String },
+    Keep {
+        path: String,
+    },
+    Restore {
+        path: String,
+    },
+    Remove {
+        path: String,
+    },
+    Install {
+        package: String,
+    },
+    SetParameter {
+        key: String,
+        value: String,
+    },
+    LoadModule {
+        name: String,
+    },
     SwapOff,
     Unmask(String),
     Reload(String),
     Enable(String),
     Disable(String),
-    Start { name: String, reads: Vec<String> },
-    Restart { name: String, reads: Vec<String> },
+    Start {
+        name: String,
+        reads: Vec<String>,
+    },
+    Restart {
+        name: String,
+        reads: Vec<String>,
+    },
     Stop(String),
-    Import { reference: String, archive: String },
+    Import {
+        reference: String,
+        archive: String,
+    },
 }
 
 impl Micro {
@@ -158,7 +190,11 @@ impl Machine {
         let key = self.private_key(&authority.key_path).unwrap_or_else(|| {
             let key = self.new_key();
             // The key first: a certificate without its key is the one state that cannot be repaired.
-            micros.push(Micro::Put { path: authority.key_path.clone(), body: Body::PrivateKey(key.clone()), mode: 0o600 });
+            micros.push(Micro::Put {
+                path: authority.key_path.clone(),
+                body: Body::PrivateKey(key.clone()),
+                mode: 0o600,
+            });
             key
         });
         let signer = Signer { key, common_name: authority.common_name.clone() };
@@ -322,7 +358,7 @@ impl Machine {
         self.manifest.insert(path.to_owned(), Entry { kind: kind.to_owned(), sha256: sha256.to_owned() });
     }
 
-    fn note_file(&mut self, path: &str, kind: &str, sha256: &str, mode: u32) {
+    pub(crate) fn note_file(&mut self, path: &str, kind: &str, sha256: &str, mode: u32) {
         self.note(path, kind, sha256);
         self.modes.insert(path.to_owned(), mode);
     }

@@ -18,9 +18,10 @@ impl State {
             of_machine(machine, &mut lines);
         }
         for cluster in self.clusters.values() {
-            let is_served = self.machines.keys().any(|host| {
-                self.api_at(host).and_then(|number| self.clusters.get(&number)) == Some(cluster)
-            });
+            let is_served = self
+                .machines
+                .keys()
+                .any(|host| self.api_at(host).and_then(|number| self.clusters.get(&number)) == Some(cluster));
             if !is_served {
                 continue;
             }

@@ -103,8 +103,11 @@ impl State {
         for number in numbers {
             let (healthy, quorum) = self.votes(number);
             let cluster = &self.etcd[&number];
-            let alive: Vec<String> =
-                cluster.voters().map(|one| one.name.clone()).filter(|name| self.is_healthy_member(number, name)).collect();
+            let alive: Vec<String> = cluster
+                .voters()
+                .map(|one| one.name.clone())
+                .filter(|name| self.is_healthy_member(number, name))
+                .collect();
             let leader = cluster.leader.clone().filter(|leader| alive.contains(leader));
             let leader = leader.or_else(|| alive.first().cloned()).filter(|_| healthy >= quorum);
             if let Some(cluster) = self.etcd.get_mut(&number) {
@@ -126,8 +129,11 @@ impl State {
         }
         let join = machine.text(JOIN);
         let peers = variable(&join, "ETCD_INITIAL_CLUSTER").unwrap_or_default();
-        let peers: Vec<(String, String)> =
-            peers.split(',').filter_map(|peer| peer.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+        let peers: Vec<(String, String)> = peers
+            .split(',')
+            .filter_map(|peer| peer.split_once('='))
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .collect();
         let own_url = peers.iter().find(|(name, _)| name == host).map(|(_, url)| url.clone());
         let Some(own_url) = own_url else { return Err(refused("ETCD_INITIAL_CLUSTER does not name this member")) };
         let number = match variable(&join, "ETCD_INITIAL_CLUSTER_STATE").as_deref() {
@@ -151,7 +157,8 @@ impl State {
     fn new_etcd(&mut self, host: &str, peers: &[(String, String)]) -> u64 {
         // Members of one new cluster are all told the same.
         let same = |etcd: &EtcdCluster| {
-            etcd.members.len() == peers.len() && peers.iter().all(|(name, _)| etcd.members.iter().any(|one| one.name == *name))
+            etcd.members.len() == peers.len()
+                && peers.iter().all(|(name, _)| etcd.members.iter().any(|one| one.name == *name))
         };
         if let Some((number, _)) = self.etcd.iter().find(|(_, etcd)| same(etcd) && peers.len() > 1) {
             return *number;

@@ -11,7 +11,10 @@ impl State {
         let host = &session.host;
         let operator = self.operators[session.operator].clone();
         if operator.fence > 0 && session.fence.is_none() {
-            self.violation(format!("{} changed {host} ({what}) over a connection that never said its fence", operator.name));
+            self.violation(format!(
+                "{} changed {host} ({what}) over a connection that never said its fence",
+                operator.name
+            ));
         }
         if !operator.hosts.contains(host) {
             self.violation(format!("{} changed {host} ({what}), which is not part of its plan", operator.name));
@@ -19,7 +22,10 @@ impl State {
         self.check_holder_of(&session, what);
         let highest = self.machines[host].fence;
         if session.fence.is_some_and(|fence| fence < highest) {
-            let text = format!("{} changed {host} ({what}) with a fence below {highest}, which the host has seen", operator.name);
+            let text = format!(
+                "{} changed {host} ({what}) with a fence below {highest}, which the host has seen",
+                operator.name
+            );
             self.violation(text);
         }
     }
@@ -63,7 +69,9 @@ impl State {
             self.violation(format!("{name} {verb} {unit} on {}, which its plan did not announce", session.host));
         }
         let is_vote = unit == ETCD_UNIT && was_running;
-        if let Some(number) = self.machines[&session.host].text("/var/lib/naru/etcd/member").parse().ok().filter(|_| is_vote) {
+        if let Some(number) =
+            self.machines[&session.host].text("/var/lib/naru/etcd/member").parse().ok().filter(|_| is_vote)
+        {
             let before = self.votes(number);
             let votes = self.etcd.get(&number).is_some_and(|etcd| etcd.voters().any(|one| one.name == session.host));
             let after = if votes { (before.0.saturating_sub(1), before.1) } else { before };

@@ -20,13 +20,13 @@ use tokio::time::Instant;
 pub use self::canonical::difference;
 pub use self::etcd::EtcdCluster;
 pub(crate) use self::serve::{serve, wished};
-pub(crate) use self::transfer::{CHUNK_BYTES, chunk_time};
 pub(crate) use self::session::Session;
 pub(crate) use self::settle::CONTROL_PLANE_UNIT;
+pub(crate) use self::transfer::{CHUNK_BYTES, chunk_time};
+use crate::Random;
 use crate::cluster::Cluster;
 use crate::fault::{Fault, FaultKind};
 use crate::machine::{BEGIN_UNIX_MS, FileModel, Machine};
-use crate::Random;
 
 /// A longer trace is not kept.
 const MAX_TRACE_LINES: usize = 200_000;
@@ -87,6 +87,8 @@ pub struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Sealed {
     pub(crate) recipient: u64,
+    /// As the receiver's list of what is ours calls them.
+    pub(crate) kind: String,
     pub(crate) files: Vec<(String, FileModel)>,
 }
 

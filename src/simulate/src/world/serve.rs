@@ -87,9 +87,7 @@ impl Agent<'_> {
             Request::Lock { owner } => {
                 self.world.with(|state| state.lock_host(id, &owner)).map(|fence| Response::Locked { fence })
             }
-            Request::Fence { fence } => {
-                self.world.with(|state| state.raise_fence(id, fence)).map(|()| Response::Done)
-            }
+            Request::Fence { fence } => self.world.with(|state| state.raise_fence(id, fence)).map(|()| Response::Done),
             Request::UnitLog { unit, .. } => {
                 Ok(Response::Log { lines: (1..=LOG_LINES).map(|line| format!("{unit}: line {line}")).collect() })
             }
@@ -217,8 +215,7 @@ impl Agent<'_> {
         certificate_pem: &str,
         authority_pem: &str,
     ) -> Result<Response, Failure> {
-        let files =
-            self.machine(|machine| machine.certificate_files(certificate, certificate_pem, authority_pem))?;
+        let files = self.machine(|machine| machine.certificate_files(certificate, certificate_pem, authority_pem))?;
         self.changing(|state, _| state.check_change(self.session, &certificate.certificate_path))?;
         for (path, body) in files {
             self.perform(&Micro::Put { path, body, mode: 0o644 }).await?;
@@ -238,10 +235,8 @@ impl Agent<'_> {
                 state.check_holder(self.session, &request.path);
                 state.note(|| format!("api at {host}: {} {}", request.method, request.path));
             }
-            let silent = || Failure {
-                kind: FailureKind::Transient,
-                ..refused("the API server on this host does not answer")
-            };
+            let silent =
+                || Failure { kind: FailureKind::Transient, ..refused("the API server on this host does not answer") };
             let unix_ms = state.unix_ms();
             let number = state.api_at(&host).ok_or_else(silent)?;
             let cluster = state.clusters.get_mut(&number).ok_or_else(silent)?;
@@ -299,7 +294,7 @@ impl Agent<'_> {
             };
             let files = paths.iter().map(file).collect::<Result<Vec<_>, Failure>>()?;
             let sealed = format!("sealed-{}", state.sealed.len());
-            state.sealed.insert(sealed.clone(), Sealed { recipient, files });
+            state.sealed.insert(sealed.clone(), Sealed { recipient, kind: "authority".to_owned(), files });
             Ok(Response::Sealed { sealed })
         })
     }
@@ -309,7 +304,13 @@ impl Agent<'_> {
         let sealed = sealed.filter(|sealed| sealed.recipient == self.session);
         let sealed = sealed.ok_or_else(|| refused("it was not sealed for this connection"))?;
         self.changing(|state, _| state.check_change(self.session, "the cluster's identity"))?;
-        for (path, file) in sealed.files {
+        let mut files = sealed.files;
+        files.sort_by_key(|(path, _)| path.ends_with(".crt") || path.ends_with(".pub"));
+        for (path, file) in files {
+            let (kind, mode) = (sealed.kind.clone(), file.mode);
+            self.changing(|state, host| {
+                machine(state, host).map(|machine| machine.note_file(&path, &kind, "", mode))
+            })??;
             if self.machine(|machine| machine.files.get(&path).is_some_and(|own| own.body == file.body)) {
                 continue;
             }
@@ -348,7 +349,9 @@ impl State {
             }
             Micro::Start { name, .. } | Micro::Restart { name, .. } if name == ETCD_UNIT => {
                 let started = self.etcd_started(host);
-                if started.is_err() && let Some(unit) = self.machines.get_mut(host).and_then(|one| one.units.get_mut(name)) {
+                if started.is_err()
+                    && let Some(unit) = self.machines.get_mut(host).and_then(|one| one.units.get_mut(name))
+                {
                     unit.stop();
                 }
                 started
@@ -358,7 +361,8 @@ impl State {
     }
 
     fn is_port_in_use(&self, host: &str, port: u16) -> bool {
-        let ports = [(22, ""), (6443, CONTROL_PLANE_UNIT), (10_250, "naru-node.service"), (2379, ETCD_UNIT), (2380, ETCD_UNIT)];
+        let ports =
+            [(22, ""), (6443, CONTROL_PLANE_UNIT), (10_250, "naru-node.service"), (2379, ETCD_UNIT), (2380, ETCD_UNIT)];
         let machine = &self.machines[host];
         ports.iter().any(|(number, unit)| *number == port && (unit.is_empty() || machine.runs(unit)))
     }

@@ -125,7 +125,8 @@ impl State {
         let heartbeat_ms = reported_ms.max(unit.started_unix_ms + if ready.0 == "True" { NODE_READY_MS } else { 0 });
         // The same report as last time changes nothing.
         let knows_it = self.clusters.get(&number).is_some_and(|cluster| cluster.node(host).is_some());
-        let report = Report { number, started_ms: unit.started_unix_ms, status: ready.0, reason: ready.1, heartbeat_ms };
+        let report =
+            Report { number, started_ms: unit.started_unix_ms, status: ready.0, reason: ready.1, heartbeat_ms };
         if knows_it && self.reports.get(host) == Some(&report) {
             return;
         }
