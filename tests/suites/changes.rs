@@ -245,7 +245,7 @@ fn explain_expired(context: &Context) -> Result<()> {
     fs_err::remove_dir_all(&folder)?;
     let put = format!("printf '%s' '{expired}' >/etc/naru/pki/kubelet.crt && systemctl restart --no-block naru-node");
     context.on("w2", &put)?;
-    explained(context, &["certificates"], &["expired", "2020-01-02"])?;
+    explained(context, &["certificates"], &["/etc/naru/pki/kubelet.crt", "2020-01-02", "naru apply"])?;
     mended(context)
 }
 
