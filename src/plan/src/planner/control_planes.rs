@@ -7,7 +7,7 @@ use naru_observe::{HostObservation, Problem, Reached};
 use super::draft::Draft;
 use super::world::{Part, World, is_active};
 use super::{Refusal, etcd};
-use crate::desired::{AUTHORITY_KEY, CONTROL_PLANE_UNIT, Stage};
+use crate::desired::{CONTROL_PLANE_UNIT, Stage};
 use crate::lint::{carries_control_plane, refused_role};
 use crate::plan::{Finding, FindingCode, NoteKind, Severity};
 
@@ -94,7 +94,10 @@ fn first<'w, 'a>(
         let name = &carrier.name;
         let text =
             format!("{name} carries a control plane that cannot be used; a new authority would be a second cluster");
-        let hint = format!("bring it back; if its cluster is to end: naru reset --host {name}");
+        let hint = match carrier.state.is_present() {
+            true => format!("bring it back; if its cluster is to end: naru reset --host {name}"),
+            false => format!("let the new control planes join first; `state: absent` for {name} after that"),
+        };
         return Err(Refusal::of(FindingCode::QuorumLoss, carrier, text).hint(hint));
     }
     let is_embedded = world.blueprint.inventory.spec.control_plane.store == Store::Embedded;
