@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use naru_simulate::campaign::Case;
-use naru_simulate::{Fault, FaultKind, scenario};
 use naru_simulate::seeds::Seeds;
+use naru_simulate::{Fault, FaultKind, scenario};
 
 const SEEDS: u64 = 3_000;
 

@@ -12,7 +12,7 @@ impl Random {
         Self { state: seed }
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Random {
 
     /// From zero to `end`, the end not included; zero for an end of zero.
     pub fn below(&mut self, end: u64) -> u64 {
-        if end == 0 { 0 } else { self.next() % end }
+        if end == 0 { 0 } else { self.draw() % end }
     }
 
     pub fn between(&mut self, first: u64, end: u64) -> u64 {
@@ -48,10 +48,10 @@ mod tests {
     fn a_seed_says_the_same_every_time() {
         let numbers = |seed| -> Vec<u64> {
             let mut random = Random::new(seed);
-            (0..4).map(|_| random.next()).collect()
+            (0..4).map(|_| random.draw()).collect()
         };
         assert_eq!(numbers(7), numbers(7));
         assert_ne!(numbers(7), numbers(8));
-        assert_eq!(Random::new(0).next(), 0xe220_a839_7b1d_cdaf, "SplitMix64's first number of seed zero");
+        assert_eq!(Random::new(0).draw(), 0xe220_a839_7b1d_cdaf, "SplitMix64's first number of seed zero");
     }
 }

@@ -46,7 +46,7 @@ impl Seeds {
     pub fn play(&mut self, seed: u64, is_traced: bool) -> Result<(), Finding> {
         let mut random = Random::new(seed);
         // Drawn also when there is only one to choose from, so that naming the scenario changes nothing else.
-        let chosen = random.next();
+        let chosen = random.draw();
         let variant = random.below(VARIANTS);
         let count = u64::try_from(self.scenarios.len()).unwrap_or(1).max(1);
         let number = usize::try_from(chosen % count).unwrap_or_default();

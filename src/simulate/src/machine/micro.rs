@@ -6,6 +6,7 @@ use naru_agent::{Entry, Failure, FailureKind};
 use naru_resources::{Authority, Resource, normalized_reference};
 
 use super::certificates::refused;
+use super::check::Pending;
 use super::files::{normalized, sha256, sysctl_values, without_swap};
 use super::unit::{FOLDER, OF_PACKAGES, Wanted};
 use super::{Body, Machine, Signer, UnitModel};
@@ -201,6 +202,20 @@ impl Machine {
         let body = Body::Authority(Arc::new(signer));
         micros.push(Micro::Put { path: authority.certificate_path.clone(), body, mode: 0o644 });
         micros
+    }
+
+    /// All of a resource at once.
+    ///
+    /// # Errors
+    /// When it cannot be brought about.
+    pub fn apply(&mut self, resource: &Resource) -> Result<(), Failure> {
+        if self.check(resource, &Pending::default())?.is_some() {
+            for micro in self.micros(resource)? {
+                self.perform(&micro)?;
+            }
+        }
+        self.record(resource);
+        Ok(())
     }
 
     /// Does one of them.
