@@ -11,9 +11,9 @@ use crate::Context;
 /// images and packages that a reset leaves there.
 const WHOLE: &str = r"
 set -e
-find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
-    -o -path /var/cache -o -path /var/lib/containerd -o -path /var/lib/systemd -o -path /var/lib/apt -o -path /var/lib/dpkg \
-    -o -path /root -o -path /home \) -prune -o -printf 'path %p %y %m\n'
+find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp \
+    -o -path /var/log -o -path /var/cache -o -path /var/lib/containerd -o -path /var/lib/systemd \
+    -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /root -o -path /home \) -prune -o -printf 'path %p %y %m\n'
 find /var/lib/naru /var/lib/kubelet -mindepth 1 -printf 'path %p %y %m\n' 2>/dev/null || true
 find /etc -xdev -type f -exec sha256sum {} + | sed 's/^/hash /'
 systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sed 's/^/unit file /'

@@ -143,18 +143,7 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
     };
     let held = match executor.lock(&goal.inventory).await {
         Ok(held) => held,
-        Err(error) => {
-            let text = match &error {
-                ExecuteError::Locked { host, detail } => {
-                    format!("{error}: {host}: {}", detail.as_deref().unwrap_or(""))
-                }
-                _ => error.to_string(),
-            };
-            let mut seen = seen.lock();
-            seen.has_no_majority = matches!(error, ExecuteError::NoMajority { .. });
-            seen.refusal = Some(text);
-            return;
-        }
+        Err(error) => return refused(&error, &mut seen.lock()),
     };
     let desire = |host: &Host, facts: &Facts| {
         desired(&goal.inventory, host, facts, &goal.programs).map(|desired| desired.resources())
@@ -184,6 +173,15 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
     let mut seen = seen.lock();
     seen.undone = watch.lock().undone(&seen.events);
     seen.outcome = Some(outcome);
+}
+
+fn refused(error: &ExecuteError, seen: &mut Run) {
+    let text = match error {
+        ExecuteError::Locked { host, detail } => format!("{error}: {host}: {}", detail.as_deref().unwrap_or("")),
+        _ => error.to_string(),
+    };
+    seen.has_no_majority = matches!(error, ExecuteError::NoMajority { .. });
+    seen.refusal = Some(text);
 }
 
 /// Units that a plan says it will start, restart or stop.

@@ -12,7 +12,7 @@ use naru_resources::Resource;
 use parking_lot::RwLock;
 use serde_json::json;
 
-use crate::machine::{Machine, Pending};
+use crate::machine::Machine;
 use crate::operator::known_programs;
 use crate::world::CONTROL_PLANE_UNIT;
 use crate::{Random, State, kubernetes};
@@ -166,13 +166,7 @@ fn bring_about(state: &mut State, inventory: &Inventory, name: &str, first: &str
             }
             machine(state, name)?.record_certificate(certificate);
         }
-        let machine = machine(state, name)?;
-        if machine.check(resource, &Pending::default()).map_err(failed)?.is_some() {
-            for micro in machine.micros(resource).map_err(failed)? {
-                machine.perform(&micro).map_err(failed)?;
-            }
-        }
-        machine.record(resource);
+        machine(state, name)?.apply(resource).map_err(failed)?;
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ pub(crate) struct Watch {
     succeeded: BTreeSet<String>,
     ended: BTreeSet<String>,
     failed_workers: BTreeSet<String>,
+    /// Steps of which a first try did a part: what is left of it may have another name.
+    retried: BTreeSet<String>,
 }
 
 impl Watch {
@@ -45,6 +47,10 @@ impl Watch {
                 }
                 None
             }
+            Event::StepRetried { step, .. } => {
+                self.retried.insert(step.clone());
+                None
+            }
             Event::StepSkipped { step, .. } => {
                 self.ended.insert(step.clone());
                 None
@@ -72,7 +78,7 @@ impl Watch {
     }
 
     fn unplanned(&self, id: &str, changes: &[String]) -> Option<String> {
-        let step = self.steps.get(id)?;
+        let step = self.steps.get(id).filter(|_| !self.retried.contains(id))?;
         if !matches!(step.action, Action::Apply { .. } | Action::Certificates { .. }) {
             return None;
         }

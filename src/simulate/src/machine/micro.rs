@@ -6,6 +6,7 @@ use naru_agent::{Entry, Failure, FailureKind};
 use naru_resources::{Authority, Resource, normalized_reference};
 
 use super::certificates::refused;
+use super::check::Pending;
 use super::files::{normalized, sha256, sysctl_values, without_swap};
 use super::unit::{FOLDER, OF_PACKAGES, Wanted};
 use super::{Body, Machine, Signer, UnitModel};
@@ -106,14 +107,7 @@ impl Machine {
                     vec![Micro::MakeFolder { path: path.clone(), mode: *mode }]
                 }
             }
-            Resource::File { path, mode, content } => match self.files.get(path).map(|file| &file.body) {
-                Some(Body::Text(same)) if **same == *content.text => vec![chmod(path, *mode)],
-                present => {
-                    let is_theirs = matches!(present, Some(Body::Text(_))) && !self.manifest.contains_key(path);
-                    let keep = is_theirs.then(|| Micro::Keep { path: path.clone() });
-                    keep.into_iter().chain([put(path, Body::text(&content.text), *mode)]).collect()
-                }
-            },
+            Resource::File { path, mode, content } => self.file_micros(path, *mode, &content.text),
             Resource::Binary { path, sha256 } => {
                 if !self.artifacts.contains_key(sha256) {
                     return Err(refused(format!("the artifact {sha256} for {path} was not uploaded")));
@@ -169,6 +163,18 @@ impl Machine {
         })
     }
 
+    fn file_micros(&self, path: &str, mode: u32, text: &str) -> Vec<Micro> {
+        match self.files.get(path).map(|file| &file.body) {
+            Some(Body::Text(same)) if **same == *text => vec![Micro::Chmod { path: path.to_owned(), mode }],
+            present => {
+                let is_theirs = matches!(present, Some(Body::Text(_))) && !self.manifest.contains_key(path);
+                let keep = is_theirs.then(|| Micro::Keep { path: path.to_owned() });
+                let put = Micro::Put { path: path.to_owned(), body: Body::text(text), mode };
+                keep.into_iter().chain([put]).collect()
+            }
+        }
+    }
+
     fn parameter_micros(&self, key: &str, value: &str) -> Vec<Micro> {
         let mut micros = Vec::new();
         let mut values = sysctl_values(&self.text(SYSCTL_FILE));
@@ -201,6 +207,20 @@ impl Machine {
         let body = Body::Authority(Arc::new(signer));
         micros.push(Micro::Put { path: authority.certificate_path.clone(), body, mode: 0o644 });
         micros
+    }
+
+    /// All of a resource at once.
+    ///
+    /// # Errors
+    /// When it cannot be brought about.
+    pub fn apply(&mut self, resource: &Resource) -> Result<(), Failure> {
+        if self.check(resource, &Pending::default())?.is_some() {
+            for micro in self.micros(resource)? {
+                self.perform(&micro)?;
+            }
+        }
+        self.record(resource);
+        Ok(())
     }
 
     /// Does one of them.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::State;
+use super::etcd::ETCD_UNIT;
 use crate::cluster::Cluster;
 use crate::kubernetes::{self, Registration};
 use crate::machine::{Body, Machine};
@@ -54,6 +55,15 @@ impl State {
             if let Some(machine) = self.machines.get_mut(&host) {
                 machine.is_on = true;
                 machine.start_enabled_units();
+            }
+            if self.machines[&host].runs(ETCD_UNIT)
+                && self.etcd_started(&host).is_err()
+                && let Some(unit) = self.machines.get_mut(&host).and_then(|machine| machine.units.get_mut(ETCD_UNIT))
+            {
+                unit.stop();
+            }
+            if self.machines[&host].runs(CONTROL_PLANE_UNIT) {
+                self.control_plane_started(&host);
             }
             self.note(|| format!("{host} is up"));
         }
