@@ -219,6 +219,9 @@ impl State {
     }
 
     pub fn reboot(&mut self, host: &str) {
+        if !self.machines.get(host).is_some_and(|machine| machine.is_on) {
+            return;
+        }
         self.power_off(host);
         self.boots_at.insert(host.to_owned(), self.now_ms + BOOT_MS);
     }
