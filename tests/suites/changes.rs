@@ -209,9 +209,8 @@ fn mended(context: &Context) -> Result<()> {
 }
 
 fn explain_runtime(context: &Context) -> Result<()> {
-    context.on("w2", "systemctl stop containerd && systemctl mask --runtime containerd")?;
+    context.on("w2", "systemctl stop containerd && systemctl mask containerd")?;
     explained(context, &["runtime"], &["containerd", "masked"])?;
-    context.on("w2", "systemctl unmask --runtime containerd")?;
     mended(context)
 }
 
@@ -244,9 +243,9 @@ fn explain_expired(context: &Context) -> Result<()> {
     command(shell.args(["-c", script]).current_dir(&folder), None, Duration::from_secs(20))?.ok()?;
     let expired = fs_err::read_to_string(folder.join("expired.crt"))?;
     fs_err::remove_dir_all(&folder)?;
-    let put = format!("printf '{expired}' >/etc/naru/pki/kubelet.crt && systemctl restart --no-block naru-node");
+    let put = format!("printf '%s' '{expired}' >/etc/naru/pki/kubelet.crt && systemctl restart --no-block naru-node");
     context.on("w2", &put)?;
-    explained(context, &["certificates"], &["expired", "2020-01-02"])?;
+    explained(context, &["certificates"], &["/etc/naru/pki/kubelet.crt", "2020-01-02", "naru apply"])?;
     mended(context)
 }
 

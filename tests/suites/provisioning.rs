@@ -55,19 +55,30 @@ fn says(said: &str, parts: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Small disks below `/var/lib/naru`: w1's has no room for the agent, cp1's for the agent but not for the control plane.
+/// w1's disk has no room for the agent from the beginning, cp1's is filled while the control plane's program arrives.
 fn full_disk(context: &Context) -> Result<()> {
-    let program = |name: &str| Ok::<u64, anyhow::Error>(fs_err::metadata(context.programs().join(name))?.len());
-    let (node, control_plane) = (program("naru-node")?, program("naru-control-plane")?);
-    let small =
-        |bytes: u64| format!("mkdir -p /var/lib/naru && mount -t tmpfs -o mode=755,size={bytes} tmpfs /var/lib/naru");
-    context.on("w1", &small(node / 2))?;
-    context.on("cp1", &small(node + control_plane / 2))?;
-    let said = context.naru(&["apply", "cluster.yaml", "--yes"])?.exits(2)?;
-    says(&said, &["w1", "cp1", "space"])?;
+    let disk =
+        |size: &str| format!("mkdir -p /var/lib/naru && mount -t tmpfs -o mode=755,size={size} tmpfs /var/lib/naru");
+    context.on("w1", &disk("10m"))?;
+    context.on("cp1", &disk("4g"))?;
+    context.naru(&["plan", "cluster.yaml", "--detailed-exitcode"])?;
+    // Slow enough for the disk to become full in the middle.
+    context.wire("cp1", &["tcp dport 22 limit rate over 3 mbytes/second drop"])?;
+    let mut running = context.start_apply()?;
+    let upload = running.until(NEXT_EVENT, |event| event["event"] == "stepProgress" && event["step"] != "")?;
+    let filled =
+        context.on("cp1", "dd if=/dev/zero of=/var/lib/naru/fill bs=1M 2>/dev/null || test -s /var/lib/naru/fill");
+    let ended = running.end(WHOLE_RUN)?;
+    context.mend_wire("cp1")?;
+    ensure!(upload.is_some(), "nothing was uploaded: {}", ended.shown());
+    filled?;
+    let ended = ended.exits(2)?;
+    let failed = ended.heard.iter().find(|event| event["event"] == "stepFailed");
+    let failed = failed.map(Value::to_string).unwrap_or_default();
+    says(&failed, &["cp1", "space"]).with_context(|| ended.shown())?;
     let left = context.on("w1", "ls -d /opt/naru /etc/naru 2>/dev/null || true")?;
     ensure!(left.is_empty(), "left on the full host:\n{left}");
-    context.on("cp1", "mount -o remount,size=500m /var/lib/naru")?;
+    context.on("cp1", "rm /var/lib/naru/fill")?;
     let said = context.naru(&["apply", "cluster.yaml", "--yes"])?.exits(2)?;
     says(&said, &["w1", "space"])?;
     context.fetch_kubeconfig()?;
@@ -98,7 +109,9 @@ fn cut_for_good(context: &Context) -> Result<()> {
     let arrived = context.counted_bytes("cp1")?.min(CUT_AFTER_MEGABYTES * 1024 * 1024);
     ensure!(arrived > CUT_AFTER_MEGABYTES * MEGABYTE / 2, "the cable was cut before the upload: {arrived} bytes");
     context.wire("cp1", &["tcp dport 22 counter"])?;
-    context.start_apply()?.end(WHOLE_RUN)?.exits(0)?;
+    // The host believes in the old connection, and in its lock, until it hears of its end.
+    let again = ["apply", "cluster.yaml", "--yes", "-o", "json", "--wait-for-lock", "120"];
+    Running::start(&mut context.naru_command(&again))?.end(WHOLE_RUN)?.exits(0)?;
     let sent = context.counted_bytes("cp1")?;
     context.mend_wire("cp1")?;
     say(&format!(
@@ -170,6 +183,8 @@ fn journals(context: &Context) -> Result<BTreeSet<String>> {
 
 /// Kills each run at the start of a step at which none was killed before, until a run ends.
 fn kill_at_every_step(context: &Context) -> Result<()> {
+    complete(context)?;
+    fresh_machines(context)?;
     let wanted: BTreeSet<String> = planned_steps(context)?;
     let mut killed = BTreeSet::new();
     let mut runs = 0;
@@ -202,7 +217,9 @@ fn kill_at_every_step(context: &Context) -> Result<()> {
 fn planned_steps(context: &Context) -> Result<BTreeSet<String>> {
     let plan = context.saved_plan()?;
     let steps = plan["steps"].as_array().context("a plan without steps")?;
-    Ok(steps.iter().filter_map(|step| step["id"].as_str()).map(str::to_owned).collect())
+    // What only waits may have come true while nobody waited.
+    let acts = |step: &&Value| !step["action"]["action"].as_str().is_some_and(|action| action.starts_with("waitFor"));
+    Ok(steps.iter().filter(acts).filter_map(|step| step["id"].as_str()).map(str::to_owned).collect())
 }
 
 fn next_new_step(running: &mut Running, killed: &BTreeSet<String>) -> Result<Option<String>> {

@@ -1,6 +1,8 @@
 //! The answering side: one request after the other, until the stream ends. Who answers is the caller's choice: this
 //! machine (`serve`), or anything else that speaks the protocol (`serve_answers`).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use naru_resources::{Host, Stop};
@@ -24,6 +26,11 @@ pub trait Answerer: Send {
     /// The answer to `Request::Upload`. It may come before the frames have ended: then the client sends no more of
     /// them, and those that are on their way are thrown away.
     fn upload<'a>(&'a mut self, upload: Upload, frames: &'a mut UploadFrames<'_>) -> BoxFuture<'a, Response>;
+
+    /// How long nothing may be heard between two requests before the client counts as gone. Default: for ever.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What `Request::Upload` says.
@@ -138,13 +145,25 @@ where
     })
 }
 
+/// The next request; `None` when the client has ended the connection, or has been silent for too long.
+async fn next(frames: &mut mpsc::Receiver<Bytes>, patience: Option<Duration>) -> Option<Bytes> {
+    let Some(patience) = patience else { return frames.recv().await };
+    match tokio::time::timeout(patience, frames.recv()).await {
+        Ok(frame) => frame,
+        Err(_) => {
+            tracing::warn!(seconds = patience.as_secs(), "the client is silent: it counts as gone");
+            None
+        }
+    }
+}
+
 async fn answer_all(
     frames: &mut mpsc::Receiver<Bytes>,
     writer: &mut (impl AsyncWrite + Unpin),
     mut answerer: impl Answerer,
     stop: &Stop,
 ) -> Result<(), FrameError> {
-    while let Some(frame) = frames.recv().await {
+    while let Some(frame) = next(frames, answerer.patience()).await {
         let outcome = match serde_json::from_slice(&frame) {
             Ok(Request::Upload { sha256, size_bytes, offset_bytes }) => {
                 let mut frames = UploadFrames { frames, is_whole: false };

@@ -23,6 +23,10 @@ use crate::{
 };
 
 const MAX_LOG_LINES: u32 = 10_000;
+/// Whoever holds the lock and has nothing to ask gives a sign of life several times within this.
+const LOCK_SILENCE: Duration = Duration::from_secs(45);
+/// Bytes of an upload come all the time, or not at all any more.
+const UPLOAD_SILENCE: Duration = Duration::from_secs(20);
 
 /// What one connection has.
 pub(crate) struct Session {
@@ -47,6 +51,11 @@ impl Answerer for Session {
 
     fn upload<'a>(&'a mut self, upload: Upload, frames: &'a mut UploadFrames<'_>) -> BoxFuture<'a, Response> {
         Box::pin(async move { self.receive(upload, frames).await.unwrap_or_else(Response::Failed) })
+    }
+
+    /// A cut cable ends no connection: without this a lock would outlive its holder by hours.
+    fn patience(&self) -> Option<Duration> {
+        self.lock.is_some().then_some(LOCK_SILENCE)
     }
 }
 
@@ -246,7 +255,8 @@ impl Session {
         let resume =
             move |host: &Host| ArtifactWriter::resume(host, &upload.sha256, upload.size_bytes, upload.offset_bytes);
         let mut artifact = self.blocking(resume).await?;
-        while let Some(frame) = frames.next().await {
+        // A cut cable ends no connection: the next attempt must not wait for this one.
+        while let Some(frame) = tokio::time::timeout(UPLOAD_SILENCE, frames.next()).await.map_err(|_| cut_off())? {
             artifact.write(&frame).map_err(|error| failure(&error, &[]))?;
         }
         if !frames.is_whole() {

@@ -1,5 +1,5 @@
-//! Labels, annotations and taints that the inventory gives to nodes. Those of other origin are never touched: an annotation keeps
-//! the list of ours, so that one that vanishes from the inventory vanishes from the node.
+//! Labels, annotations and taints that the inventory gives to nodes. Those of other origin are never touched: an
+//! annotation keeps the list of ours, so that one that vanishes from the inventory vanishes from the node.
 
 use std::collections::BTreeMap;
 

@@ -60,7 +60,10 @@ fn unit(host: &Host, name: &str) -> Result<String, String> {
     match unit_states(host, &[name]).first() {
         None => Err(format!("{name} is not there")),
         Some(unit) if unit.active_state == "active" => Ok(format!("{name} runs")),
-        Some(unit) => Err(format!("{name} is {} ({})", unit.active_state, unit.sub_state)),
+        Some(unit) => {
+            let masked = if unit.is_masked { "masked and " } else { "" };
+            Err(format!("{name} is {masked}{} ({})", unit.active_state, unit.sub_state))
+        }
     }
 }
 

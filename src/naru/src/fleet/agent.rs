@@ -3,8 +3,9 @@
 //! and one for ports that are listened on while other hosts try to reach them.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use naru_agent::{ApiRequest, EtcdRequest, Failure, FailureKind, Request, Response};
@@ -17,13 +18,15 @@ use super::way::Way;
 
 /// Nobody holds the lock yet.
 pub(super) const NO_FENCE: u64 = 0;
+/// Well below what an agent that holds a lock waits for.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 pub(super) struct RemoteAgent {
     way: Way,
     secrets: Secrets,
     /// The fleet's, said first on every connection that changes something.
     fence: Arc<AtomicU64>,
-    changes: Mutex<Link>,
+    changes: Arc<Mutex<Link>>,
     uploads: Mutex<Link>,
     questions: Mutex<Link>,
     listening: Mutex<Link>,
@@ -72,9 +75,8 @@ fn sort(request: &Request) -> Sort {
 
 impl RemoteAgent {
     pub(super) fn new(way: Way, secrets: Secrets, fence: Arc<AtomicU64>) -> Self {
-        let (changes, uploads, questions, listening) =
-            (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        Self { way, secrets, fence, changes, uploads, questions, listening }
+        let (uploads, questions, listening) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { way, secrets, fence, changes: Arc::default(), uploads, questions, listening }
     }
 
     /// Opens the connection for questions, so that a host that cannot be reached is known at once.
@@ -85,7 +87,7 @@ impl RemoteAgent {
 
     /// Closes the connections that nobody uses; the next call opens new ones. One in use finds out by itself.
     pub(super) fn reset(&self) {
-        for link in [&self.changes, &self.uploads, &self.questions, &self.listening] {
+        for link in [&*self.changes, &self.uploads, &self.questions, &self.listening] {
             if let Ok(mut link) = link.try_lock() {
                 link.connection = None;
             }
@@ -148,7 +150,10 @@ impl RemoteAgent {
         let connection = self.connection(link, says_fence).await?;
         let response = connection.call(revealed.request()).await?;
         match revealed.request() {
-            Request::Lock { owner } => link.owner = Some(owner.clone()),
+            Request::Lock { owner } => {
+                let is_first = link.owner.replace(owner.clone()).is_none();
+                is_first.then(|| tokio::spawn(live(Arc::downgrade(&self.changes))));
+            }
             Request::Fence { fence } => link.fence = *fence,
             _ => {}
         }
@@ -169,6 +174,23 @@ impl RemoteAgent {
 
     fn failed(&self, failure: Failure) -> HostError {
         HostError::Failed { host: self.way.name().to_owned(), failure }
+    }
+}
+
+/// Signs of life on the connection that holds the lock, while it has nothing else to say: an agent that hears nothing
+/// for long lets go of the lock.
+async fn live(changes: Weak<Mutex<Link>>) {
+    loop {
+        tokio::time::sleep(SIGN_OF_LIFE).await;
+        let Some(changes) = changes.upgrade() else { return };
+        // One that is at work is heard of anyway.
+        let Ok(link) = changes.try_lock() else { continue };
+        if let Some(connection) = link.connection.clone()
+            && let Err(error) = connection.call(&Request::MissingArtifacts { sha256: Vec::new() }).await
+        {
+            // Whoever uses the connection next finds out, and opens another one.
+            tracing::debug!(%error, "no sign of life was heard");
+        }
     }
 }
 
@@ -394,6 +416,8 @@ mod tests {
         let (first, second) = (agent(folder.path()), agent(folder.path()));
         let lock = |owner: &str| Request::Lock { owner: owner.to_owned() };
         assert!(matches!(first.call(lock("first")).await.unwrap(), Response::Locked { .. }));
+        // As whoever holds the lock does: an upload goes over a connection of its own, and only the fence says whose it is.
+        first.fence.store(1, Ordering::SeqCst);
         first.upload(&sha256, &file, 0, &|_| {}).await.unwrap();
         let missing = first.call(Request::MissingArtifacts { sha256: vec![sha256] }).await.unwrap();
         assert_eq!(missing, Response::MissingArtifacts { missing: vec![] });

@@ -103,7 +103,9 @@ pub fn all() -> Vec<Scenario> {
     all.extend(control_planes());
     all.extend(settings());
     all.extend(versions());
-    all.extend(refusals());
+    all.extend(drains());
+    all.extend(roles());
+    all.extend(preflight());
     all.extend(hosts());
     all.extend(rollouts());
     all
@@ -289,11 +291,6 @@ fn settings() -> Vec<Scenario> {
 fn versions() -> Vec<Scenario> {
     const TWO: &[&str] = &["v0.1.0", "v0.2.0"];
     const ALL: &[&str] = &["v0.1.0", "v0.2.0", "v0.3.0", "v0.4.1", "v0.5.0", "v0.6.0"];
-    let pods = |name: &str, controller: &str| PodOnNode {
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-        controller: controller.to_owned(),
-    };
     vec![
         Scenario::new(
             "version-step",
@@ -345,6 +342,17 @@ fn versions() -> Vec<Scenario> {
         .at_hand(TWO)
         .only(&["w1"])
         .ends(Outcome::Refused),
+    ]
+}
+
+fn drains() -> Vec<Scenario> {
+    const TWO: &[&str] = &["v0.1.0", "v0.2.0"];
+    let pods = |name: &str, controller: &str| PodOnNode {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        controller: controller.to_owned(),
+    };
+    vec![
         Scenario::new(
             "already-cordoned",
             "a node that somebody cordoned stays cordoned",
@@ -366,7 +374,7 @@ fn versions() -> Vec<Scenario> {
     ]
 }
 
-fn refusals() -> Vec<Scenario> {
+fn roles() -> Vec<Scenario> {
     let swapped = cluster(
         &[],
         &[
@@ -396,6 +404,11 @@ fn refusals() -> Vec<Scenario> {
             demoted,
         )
         .ends(Outcome::Refused),
+    ]
+}
+
+fn preflight() -> Vec<Scenario> {
+    vec![
         Scenario::new(
             "duplicate-machine-ids",
             "copies of one disk are told apart first",

@@ -143,6 +143,8 @@ pub struct UnitStatus {
     pub active_state: String,
     /// SubState.
     pub sub_state: String,
+    /// Somebody has forbidden to start it.
+    pub is_masked: bool,
     /// When its main process began; nothing when it does not run.
     pub started: Option<Timestamp>,
 }
@@ -171,7 +173,8 @@ fn unit_state(block: &str, now: Timestamp, uptime: &str) -> Option<UnitStatus> {
         return None;
     }
     let started = state.started.filter(|_| state.is_active());
-    Some(UnitStatus { name, active_state: state.active, sub_state: state.sub, started })
+    let is_masked = state.is_masked();
+    Some(UnitStatus { name, active_state: state.active, sub_state: state.sub, is_masked, started })
 }
 
 /// The last lines of a unit's journal; none when there is no journal to read.
