@@ -58,8 +58,8 @@ fn later(message: &str) -> Failure {
 
 /// `NAME=VALUE` of an environment file.
 fn variable(text: &str, name: &str) -> Option<String> {
-    let lines = text.lines().filter_map(|line| line.split_once('='));
-    lines.filter(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"').to_owned()).next_back()
+    let mut lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.rfind(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"').to_owned())
 }
 
 impl State {
