@@ -17,9 +17,9 @@ const SHORT: Duration = Duration::from_secs(20);
 /// What the agent may leave after a dry run: its own program, for the next run.
 const AGENT_FOLDER: &str = "/var/lib/naru";
 
-/// Left by a reset, and told as such: containerd makes its own folder once it is configured, and the folder of CNI
-/// configurations keeps the mode that others may read.
-const LEFT: [&str; 2] = ["path /opt/containerd", "path /etc/cni/net.d d "];
+/// Left by a reset: what containerd and the CNI plugins made for themselves once they ran, and the mode of the folder of
+/// CNI configurations.
+const LEFT: [&str; 3] = ["path /opt/containerd", "path /var/lib/cni", "path /etc/cni/net.d d "];
 
 const DOCUMENTS: &str = "---
 apiVersion: v1

@@ -35,6 +35,10 @@ fn is_as_left(
     entry: &Entry,
     mode: Option<u32>,
 ) -> Result<bool, ResourceError> {
+    // Announced, and cut off before it was done: nothing is known of how it was left, if it is there at all.
+    if entry.sha256.is_empty() && mode.is_none() {
+        return Ok(true);
+    }
     let metadata = fs::symlink_metadata(host.path(path))?;
     if mode.is_some_and(|mode| metadata.mode() & atomic::PERMISSION_BITS != mode) {
         return Ok(false);

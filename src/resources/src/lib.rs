@@ -14,6 +14,7 @@ mod manifest;
 mod originals;
 mod pending;
 mod resource;
+mod restarts;
 pub mod revert;
 mod run;
 mod saved;

@@ -60,6 +60,14 @@ impl Manifest {
         }
     }
 
+    /// Something is about to be put there. What is listed already keeps its entry; a new one says neither hash nor mode
+    /// until it is done.
+    pub(crate) fn announce(&mut self, path: &str, kind: &str) {
+        if !self.entries.contains_key(path) {
+            self.put(path, kind, "");
+        }
+    }
+
     pub fn put(&mut self, path: &str, kind: &str, sha256: &str) {
         let entry = Entry { kind: kind.to_owned(), sha256: sha256.to_owned() };
         if self.entries.get(path) != Some(&entry) {

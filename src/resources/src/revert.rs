@@ -286,7 +286,7 @@ fn checked_folder(host: &Host, id: &str) -> Result<PathBuf, ResourceError> {
     Err(ResourceError::refused(format!("`{id}` is no confirmation"), ""))
 }
 
-fn boot_id(host: &Host) -> String {
+pub(crate) fn boot_id(host: &Host) -> String {
     fs::read_to_string(host.path(BOOT_ID)).unwrap_or_default().trim().to_owned()
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::kinds::{self, Kind};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
-use crate::{Change, Host, Resource, ResourceError, revert};
+use crate::{Change, Host, Resource, ResourceError, restarts, revert};
 
 /// Asks a running `apply_all` to stop after the resource it is at. Clones share one switch.
 #[derive(Debug, Clone, Default)]
@@ -62,8 +62,8 @@ pub fn apply_guarded(
         Ok(manifest) => manifest,
         Err(error) => return Err((error, changes)),
     };
-    for (index, resource) in resources.iter().enumerate() {
-        let outcome = apply_one(host, resource, &mut manifest, stop, guard);
+    for index in 0..resources.len() {
+        let outcome = apply_one(host, &resources[index..], &mut manifest, stop, guard);
         // Also after a failure: what was written before it is there.
         let saved = manifest.save(host);
         match outcome.and_then(|change| saved.map(|()| change)) {
@@ -75,13 +75,15 @@ pub fn apply_guarded(
     Ok(changes)
 }
 
+/// Applies the first of these; what comes after it may have to be told of its change.
 fn apply_one(
     host: &Host,
-    resource: &Resource,
+    resources: &[Resource],
     manifest: &mut Manifest,
     stop: &Stop,
     guard: Guard<'_>,
 ) -> Result<Option<Change>, ResourceError> {
+    let [resource, later @ ..] = resources else { return Ok(None) };
     let kind: &dyn Kind = &*kinds::of(resource);
     let change = kind.check(host, &Pending::default())?;
     if let Some(change) = &change {
@@ -90,6 +92,9 @@ fn apply_one(
         }
         guard()?;
         tracing::info!(change = change.summary, "applying");
+        kind.announce(host, manifest)?;
+        manifest.save(host)?;
+        restarts::note(host, resource, later)?;
         kind.apply(host)?;
     }
     kind.record(host, manifest)?;
@@ -136,6 +141,25 @@ mod tests {
         assert_eq!(done.len(), 1);
         assert!(!host.path("/etc/b").exists());
         assert!(Manifest::load(&host).unwrap().entries.contains_key("/etc/a"));
+    }
+
+    #[test]
+    fn what_is_about_to_be_made_is_listed_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::below(folder.path(), vec![folder.path().join("bin")]);
+        let seen = folder.path().join("seen");
+        let body = format!("cp {} {}; echo no >&2; exit 1", host.manifest().display(), seen.display());
+        crate::kinds::systemd::tests::script(&folder.path().join("bin"), "modprobe", &body);
+        let module = Resource::KernelModule { name: "naru_test".to_owned() };
+        apply_all(&host, std::slice::from_ref(&module), &Stop::default()).unwrap_err();
+        let at_change: Manifest = serde_json::from_slice(&fs_err::read(seen).unwrap()).unwrap();
+        let path = crate::kinds::kernel_module::FILE;
+        assert_eq!(at_change.entries[path].kind, "kernelModule");
+        let manifest = Manifest::load(&host).unwrap();
+        assert_eq!(crate::drifted(&host, &manifest).unwrap(), Vec::<String>::new(), "announced is not yet left");
+        let gone = [Resource::Absent { path: path.to_owned() }];
+        assert!(apply_all(&host, &gone, &Stop::default()).unwrap()[0].summary.ends_with("it is gone"));
+        assert!(!Manifest::load(&host).unwrap().entries.contains_key(path));
     }
 
     #[test]

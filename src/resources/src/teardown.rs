@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::kinds::{swap, systemd};
+use crate::kinds::{PARENT, swap, systemd};
 use crate::manifest::Manifest;
 use crate::{Change, Host, ResourceError, originals};
 
@@ -147,7 +147,7 @@ impl Teardown {
         let Ok(metadata) = fs::symlink_metadata(&real) else { return Ok(false) };
         if metadata.is_dir() {
             // One with something of others in it stays; those that are wholly ours come later.
-            let removed = kind == "directory" && fs::remove_dir(&real).is_ok();
+            let removed = ["directory", PARENT].contains(&kind) && fs::remove_dir(&real).is_ok();
             if removed {
                 self.note(format!("remove {path}"));
             }
@@ -257,6 +257,8 @@ mod tests {
             file("/etc/naru/node.yaml"),
             file("/etc/containerd/config.toml"),
             file("/etc/sysctl.d/90-naru.conf"),
+            file("/etc/motd.d/deep/10-naru"),
+            file("/etc/shared.d/10-naru"),
             Resource::Unit {
                 name: "naru-node.service".to_owned(),
                 content: Some(content("[Service]\n")),
@@ -267,6 +269,7 @@ mod tests {
         apply_all(host, &resources, &Stop::default()).unwrap();
         put(host, "/etc/cni/net.d/10-naru.conflist", "{}");
         put(host, "/etc/cni/net.d/99-theirs.conflist", "{}");
+        put(host, "/etc/shared.d/20-theirs", "x");
         put(host, "/var/lib/kubelet/pods/1/volumes/x", "x");
         put(host, "/var/lib/naru/artifacts/abc", "x");
         fs::remove_file(host.path("/log")).unwrap();
@@ -281,6 +284,8 @@ mod tests {
         for path in ["/etc/naru", "/opt/naru", "/var/lib/naru", "/var/lib/kubelet", "/etc/sysctl.d/90-naru.conf"] {
             assert!(!host.path(path).exists(), "{path}: {done:?}");
         }
+        assert!(!host.path("/etc/motd.d").exists(), "made on the way to a file: {done:?}");
+        assert!(host.path("/etc/shared.d/20-theirs").exists() && !host.path("/etc/shared.d/10-naru").exists());
         let text = |path: &str| fs::read_to_string(host.path(path)).unwrap();
         assert_eq!(text("/etc/containerd/config.toml"), "theirs");
         assert_eq!(text("/etc/fstab"), "UUID=2 none swap sw 0 0\n");

@@ -148,7 +148,7 @@ impl Fleet for SshFleet {
 
     fn connect_anew<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Arc<dyn HostAgent>, Problem>> {
         Box::pin(async move {
-            let way = self.way(host, false).await?;
+            let way = self.way(host, self.accepts_new_host_keys).await?;
             let agent = RemoteAgent::new(way, self.secrets.clone(), self.fence.clone());
             agent.reach().await.map_err(|error| agent::problem(&error))?;
             Ok(Arc::new(agent) as Arc<dyn HostAgent>)

@@ -1,11 +1,12 @@
 //! The rules, each a function of one host.
 
 use naru_agent::Route;
-use naru_inventory::{Cidr, Role, Store};
+use naru_inventory::{Cidr, Host, Inventory, Role, Store};
+use naru_observe::Reached;
 
 use super::Found;
 use super::fleet::{Fleet, View, mtu};
-use crate::desired::{AUTHORITY_KEY, CONTROL_PLANE_CONFIG, NODE_CONFIG, supported};
+use crate::desired::{AUTHORITY_KEY, CONTROL_PLANE_CONFIG, CONTROL_PLANE_UNIT, NODE_CONFIG, NODE_UNIT, supported};
 
 const CLOCK_SKEW_WARNING_SECONDS: i64 = 2;
 /// Certificates made now would not be valid yet over there.
@@ -238,37 +239,57 @@ pub(super) fn proxy_missing(fleet: &Fleet<'_>, view: &View<'_>) -> Vec<Found> {
     vec![Found::warning(text).hint("write it as `spec.proxy`")]
 }
 
-/// Only what the host itself shows counts: what was put there in another role.
 pub(super) fn role_change(fleet: &Fleet<'_>, view: &View<'_>) -> Vec<Found> {
-    let manifest = &view.reached.manifest;
-    let was_control_plane = manifest.contains_key(AUTHORITY_KEY) || manifest.contains_key(CONTROL_PLANE_CONFIG);
-    let was_worker = !was_control_plane && manifest.contains_key(NODE_CONFIG);
-    let has_embedded = fleet.inventory.spec.control_plane.store == Store::Embedded;
-    let name = &view.host.name;
-    let is_present = view.host.state.is_present();
-    match view.host.role {
-        Role::Worker if was_control_plane && is_present && has_embedded => vec![
-            Found::error("is the control plane and holds the cluster's state; as a worker it would lose it")
-                .hint(format!("write `role: control-plane` for {name} again")),
-        ],
-        Role::ControlPlane if was_control_plane && !is_present && has_embedded => vec![
-            Found::error("holds the cluster's state; without it there is no cluster")
-                .hint("`naru reset` takes the whole cluster down"),
-        ],
-        Role::ControlPlane if was_worker && is_present && has_embedded => vec![
-            Found::error("is a worker; as the control plane it would start an empty cluster")
-                .hint(format!("write `role: worker` for {name} again")),
-        ],
-        Role::Worker if was_control_plane && is_present => vec![
-            Found::error("is a control plane; a host does not change its role in place")
-                .hint(format!("`state: absent` for {name} first; once that is applied, enter it as a worker")),
-        ],
-        Role::ControlPlane if was_worker && is_present => vec![
-            Found::error("is a worker; a host does not change its role in place")
-                .hint(format!("`state: absent` for {name} first; once that is applied, enter it as a control plane")),
-        ],
-        _ => Vec::new(),
+    let refused = refused_role(fleet.inventory, view.host, view.reached);
+    refused.map(|(text, hint)| Found::error(text).hint(hint)).into_iter().collect()
+}
+
+/// Why a host cannot become what the inventory calls it, and what to do. Only what the host itself shows counts: what
+/// was put there in another role. An API that gives no answer makes no difference.
+pub(crate) fn refused_role(inventory: &Inventory, host: &Host, reached: &Reached) -> Option<(&'static str, String)> {
+    let was_control_plane = carries_control_plane(reached);
+    let believes = reached.facts.authority.as_ref().is_some_and(|own| !own.is_empty());
+    let has_node = reached.manifest.contains_key(NODE_CONFIG) || has_unit(reached, NODE_UNIT) && believes;
+    let was_worker = !was_control_plane && has_node;
+    let has_embedded = inventory.spec.control_plane.store == Store::Embedded;
+    let name = &host.name;
+    let is_present = host.state.is_present();
+    match host.role {
+        Role::Worker if was_control_plane && is_present && has_embedded => Some((
+            "is the control plane and holds the cluster's state; as a worker it would lose it",
+            format!("write `role: control-plane` for {name} again"),
+        )),
+        _ if was_control_plane && !is_present && has_embedded => Some((
+            "holds the cluster's state; without it there is no cluster",
+            "`naru reset` takes the whole cluster down".to_owned(),
+        )),
+        Role::ControlPlane if was_worker && is_present && has_embedded => Some((
+            "is a worker; as the control plane it would start an empty cluster",
+            format!("write `role: worker` for {name} again"),
+        )),
+        Role::Worker if was_control_plane && is_present => Some((
+            "is a control plane; a host does not change its role in place",
+            format!("`state: absent` for {name} first; once that is applied, enter it as a worker"),
+        )),
+        Role::ControlPlane if was_worker && is_present => Some((
+            "is a worker; a host does not change its role in place",
+            format!("`state: absent` for {name} first; once that is applied, enter it as a control plane"),
+        )),
+        _ => None,
     }
+}
+
+/// Whether a control plane of ours was set up there, whatever the inventory calls the host now. A host that could not
+/// be compared tells no manifest, but its units.
+pub(crate) fn carries_control_plane(reached: &Reached) -> bool {
+    let manifest = &reached.manifest;
+    manifest.contains_key(AUTHORITY_KEY)
+        || manifest.contains_key(CONTROL_PLANE_CONFIG)
+        || has_unit(reached, CONTROL_PLANE_UNIT)
+}
+
+fn has_unit(reached: &Reached, name: &str) -> bool {
+    reached.facts.units.iter().any(|unit| unit.name == name)
 }
 
 pub(super) fn drift(_: &Fleet<'_>, view: &View<'_>) -> Vec<Found> {

@@ -10,6 +10,7 @@ use crate::desired::Blueprint;
 use crate::plan::{Finding, FindingCode, Severity};
 use crate::planner::Options;
 
+pub(crate) use checks::{carries_control_plane, refused_role};
 use fleet::{Fleet, View};
 
 /// What a rule found: how bad, in words, what to do.

@@ -101,7 +101,7 @@ pub(super) fn strangers(world: &World<'_>, draft: &mut Draft) {
         if !world.hosts.contains_key(name.as_str()) {
             let text = "is a node of the cluster but not in the inventory; it is left alone";
             let note = draft.note(NoteKind::Remark, Some(name), text);
-            note.hint = Some(format!("naru node remove {name}"));
+            note.hint = Some(format!("kubectl delete node {name}"));
         }
     }
 }

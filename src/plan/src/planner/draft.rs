@@ -53,8 +53,8 @@ const RULES: [(&str, &[(Place, &str)]); 26] = [
     ("identity", &[(SameHost, "prepare"), (Lead, "identity")]),
     ("certificates", &[(SameHost, "prepare"), (SameHost, "identity"), (Lead, "identity")]),
     ("etcd-certificates", &[(SameHost, "prepare"), (SameHost, "identity"), (Lead, "identity")]),
-    (name::ETCD_MOVE_LEADER, &[(SameHost, name::DELETE_NODE)]),
-    (name::ETCD_REMOVE, &[(SameHost, name::ETCD_MOVE_LEADER), (SameHost, name::DELETE_NODE)]),
+    (name::ETCD_MOVE_LEADER, &[]),
+    (name::ETCD_REMOVE, &[(SameHost, name::ETCD_MOVE_LEADER)]),
     (name::ETCD_ADD, &[(SameHost, name::ETCD_REMOVE), (SameHost, "etcd-certificates")]),
     (
         "etcd",
@@ -100,14 +100,24 @@ const RULES: [(&str, &[(Place, &str)]); 26] = [
     (name::READY, &[(SameHost, "node"), (SameHost, "runtime"), (Lead, name::API)]),
     (name::UNCORDON, &[(SameHost, name::READY), (SameHost, "node"), (Lead, name::API)]),
     (name::LABELS, &[(SameHost, name::READY), (SameHost, "node"), (Lead, name::API)]),
-    (name::DELETE_NODE, &[(SameHost, name::DRAIN), (SameHost, name::CORDON), (Lead, name::API)]),
     (
         name::RESET,
         &[
-            (SameHost, name::DELETE_NODE),
             (SameHost, name::DRAIN),
+            (SameHost, name::CORDON),
             (SameHost, name::ETCD_MOVE_LEADER),
             (SameHost, name::ETCD_REMOVE),
+        ],
+    ),
+    // A node program that still runs would register its node again.
+    (
+        name::DELETE_NODE,
+        &[
+            (SameHost, name::DRAIN),
+            (SameHost, name::CORDON),
+            (SameHost, name::ETCD_REMOVE),
+            (SameHost, name::RESET),
+            (Lead, name::API),
         ],
     ),
     (name::MANIFEST, &[(Lead, name::API), (Lead, name::READY)]),

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use naru_agent::EtcdMember;
 use naru_inventory::{Host, HostState};
-use naru_resources::Disruption;
+use naru_resources::{Change, Disruption, Resource};
 
 use super::Refusal;
 use super::draft::{Draft, line, name};
 use super::world::{Part, World, is_active};
-use crate::desired::{ETCD_JOIN_FILE, ETCD_UNIT, Stage, join_file, peer_url};
+use crate::desired::{ETCD_JOIN_FILE, ETCD_UNIT, Stage, Wanted, join_file, peer_url};
 use crate::plan::{Action, Finding, FindingCode, NoteKind, Severity};
 
 const UNIT_PATH: &str = "/etc/systemd/system/naru-etcd.service";
@@ -146,14 +146,14 @@ impl Membership<'_, '_> {
     fn found(&mut self, lead: &Part<'_>, draft: &mut Draft) {
         let Some(number) = draft.find(&lead.host.name, None, Stage::Etcd.name()) else { return };
         self.members.push(new_member(lead.host, false));
-        self.put_join_file(number, true, draft);
+        self.put_join_file(lead, number, true, draft);
         draft.reason(number, "the first member founds the cluster; the others join it one by one");
         self.asked.push(lead.host.name.clone());
         self.then(number, draft);
     }
 
     /// The members by now, as a joining one must be told them.
-    fn put_join_file(&self, number: usize, is_first: bool, draft: &mut Draft) {
+    fn put_join_file(&self, part: &Part<'_>, number: usize, is_first: bool, draft: &mut Draft) {
         let members: Vec<(String, String)> =
             self.members.iter().map(|member| (member.name.clone(), member.peer_url.clone())).collect();
         let file = join_file(&members, is_first);
@@ -162,6 +162,7 @@ impl Membership<'_, '_> {
             resources.insert(0, file);
             step.changes.insert(0, line(format!("create {ETCD_JOIN_FILE}")));
         }
+        tell_removal_of_join_file(part, draft);
     }
 
     fn join(&mut self, part: &Part<'_>, draft: &mut Draft) {
@@ -194,7 +195,7 @@ impl Membership<'_, '_> {
             None => self.add_learner(host, draft),
         }
         if let Some(number) = draft.find(&host.name, None, Stage::Etcd.name()) {
-            self.put_join_file(number, false, draft);
+            self.put_join_file(part, number, false, draft);
             self.then(number, draft);
         }
         self.promote(&peer_url(host), host, draft);
@@ -257,8 +258,16 @@ impl Membership<'_, '_> {
     }
 
     fn leave(&mut self, host: &Host, draft: &mut Draft) {
-        if self.world.options.means(&host.name) {
-            self.remove(host, "members that stay agree without it before its programs go", draft);
+        if !self.world.options.means(&host.name) {
+            return;
+        }
+        self.remove(host, "members that stay agree without it before its programs go", draft);
+        // Pods move while the host is still whole.
+        let drain = draft.find(&host.name, None, name::DRAIN);
+        for leaving in [name::ETCD_MOVE_LEADER, name::ETCD_REMOVE] {
+            if let Some(number) = draft.find(&host.name, None, leaving) {
+                draft.wait(number, drain);
+            }
         }
     }
 
@@ -308,8 +317,21 @@ impl Membership<'_, '_> {
         for member in self.members.iter().filter(|member| !known(member)) {
             let shown = if member.name.is_empty() { &member.peer_url } else { &member.name };
             let text = "is a member of etcd but not in the inventory; it is left alone";
-            draft.note(NoteKind::Remark, Some(shown), text).hint = Some(format!("naru node remove {shown}"));
+            let hint = "to take it out, enter it in the inventory as a control plane with `state: absent`, then apply";
+            draft.note(NoteKind::Remark, Some(shown), text).hint = Some(hint.to_owned());
         }
+    }
+}
+
+/// The step of the control plane takes the file away again. No check can tell so: the file is made by the same plan.
+fn tell_removal_of_join_file(part: &Part<'_>, draft: &mut Draft) {
+    let is_removal = |wanted: &Wanted| matches!(&wanted.resource, Resource::Absent { path } if path == ETCD_JOIN_FILE);
+    let Some(resource) = part.desired.wanted.iter().position(is_removal) else { return };
+    let Some(number) = draft.find(&part.host.name, None, Stage::ControlPlane.name()) else { return };
+    let changes = &mut draft.steps[number].step.changes;
+    if changes.iter().all(|change| change.resource != resource) {
+        let place = changes.iter().position(|change| change.resource > resource).unwrap_or(changes.len());
+        changes.insert(place, Change { resource, ..line(format!("remove {ETCD_JOIN_FILE}")) });
     }
 }
 

@@ -1,4 +1,4 @@
-//! Hosts on their way out: drained, their Node deleted, taken out of etcd, cleaned. What cannot be reached any more
+//! Hosts on their way out: drained, taken out of etcd, cleaned, their Node deleted. What cannot be reached any more
 //! leaves the cluster all the same; what stays behind on it is told.
 
 use naru_inventory::{Host, Role, Store};

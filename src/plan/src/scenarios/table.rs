@@ -382,7 +382,7 @@ fn roles() -> Vec<Scenario> {
             "{name: w1, role: control-plane, address: 10.0.0.21}".to_owned(),
         ],
     );
-    let demoted = cluster(&[], &["{name: cp1, role: worker, address: 10.0.0.11}".to_owned(), cp(2), w(1)]);
+    let demoted = || cluster(&[], &["{name: cp1, role: worker, address: 10.0.0.11}".to_owned(), cp(2), w(1)]);
     vec![
         Scenario::new("role-swapped", "a worker cannot become the control plane in its place", Some(small()), swapped)
             .ends(Outcome::Refused),
@@ -401,7 +401,47 @@ fn roles() -> Vec<Scenario> {
             "role-control-plane-to-worker",
             "the host with the state stays the control plane",
             Some(small()),
-            demoted,
+            demoted(),
+        )
+        .ends(Outcome::Refused),
+        Scenario::new(
+            "role-control-plane-to-worker-silent",
+            "while the host with the state is silent, no other begins an empty cluster",
+            Some(small()),
+            demoted(),
+        )
+        .twist(Twist::Unreachable("cp1"))
+        .ends(Outcome::Refused),
+        Scenario::new(
+            "role-control-plane-to-worker-unmentioned",
+            "the host with the state counts even when this run does not mean it",
+            Some(small()),
+            demoted(),
+        )
+        .only(&["cp2"])
+        .ends(Outcome::Refused),
+        Scenario::new(
+            "role-control-plane-to-worker-without-manifest",
+            "a host that cannot be compared shows by its units that it is the control plane",
+            Some(small()),
+            demoted(),
+        )
+        .twist(Twist::Facts("cp1", |facts| facts.os_id = "alpine".to_owned()))
+        .ends(Outcome::Refused),
+        Scenario::new(
+            "replaced-control-plane-silent",
+            "whoever belongs to a cluster keeps it while its control plane is silent, even on request",
+            Some(small()),
+            cluster(&[], &[cp_with(1, ", state: absent"), cp(2), w(1)]),
+        )
+        .twist(Twist::Unreachable("cp1"))
+        .skipping_unreachable()
+        .ends(Outcome::Refused),
+        Scenario::new(
+            "all-control-planes-exchanged",
+            "a new control plane beside those that leave would be a second cluster",
+            Some(cluster(&[ETCD], &[cp(1)])),
+            cluster(&[ETCD], &[cp_with(1, ", state: absent"), cp(2)]),
         )
         .ends(Outcome::Refused),
     ]

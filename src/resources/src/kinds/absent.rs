@@ -120,6 +120,7 @@ mod tests {
     fn what_is_ours_goes_and_what_is_not_stays() {
         let folder = tempfile::tempdir().unwrap();
         let host = Host::below(folder.path(), Vec::new());
+        fs::create_dir(host.path("/etc")).unwrap();
         let ours = [Resource::Directory { path: "/etc/x".to_owned(), mode: 0o755 }, file("/etc/x/a")];
         apply_all(&host, &ours, &Stop::default()).unwrap();
         fs::write(host.path("/etc/theirs"), "x").unwrap();
@@ -139,6 +140,7 @@ mod tests {
     fn a_folder_that_others_use_stays_and_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let host = Host::below(folder.path(), Vec::new());
+        fs::create_dir(host.path("/etc")).unwrap();
         let ours = [Resource::Directory { path: "/etc/x".to_owned(), mode: 0o755 }, file("/etc/x/a")];
         apply_all(&host, &ours, &Stop::default()).unwrap();
         fs::write(host.path("/etc/x/theirs"), "x").unwrap();

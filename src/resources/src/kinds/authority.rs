@@ -4,7 +4,7 @@
 use fs_err as fs;
 use naru_pki::{CertificateFacts, PrivateKey};
 
-use super::{Kind, change};
+use super::{Kind, announce, change};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Authority, Change, Host, ResourceError, atomic};
@@ -74,6 +74,12 @@ impl Kind for AuthorityFiles<'_> {
         // The key first: a certificate without its key is the one state that cannot be repaired.
         atomic::write(&key_path, KEY_MODE, made.key().to_pem().as_bytes())?;
         atomic::write(&host.path(&self.authority.certificate_path), CERTIFICATE_MODE, made.certificate_pem().as_bytes())
+    }
+
+    fn announce(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        announce(host, manifest, &self.authority.certificate_path, "authority");
+        announce(host, manifest, &self.authority.key_path, "authority");
+        Ok(())
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {

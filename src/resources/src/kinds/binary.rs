@@ -1,6 +1,6 @@
 //! An executable copied from the artifact store.
 
-use super::{Kind, change};
+use super::{Kind, announce, change};
 use crate::hashes::Hashes;
 use crate::manifest::Manifest;
 use crate::pending::Pending;
@@ -47,6 +47,11 @@ impl Kind for Binary<'_> {
             ));
         }
         atomic::copy(&artifact, &host.path(self.path), MODE, self.sha256)
+    }
+
+    fn announce(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        announce(host, manifest, self.path, "binary");
+        Ok(())
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {

@@ -4,7 +4,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
 use fs_err as fs;
 
-use super::{Kind, change};
+use super::{Kind, announce, change};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Host, ResourceError, atomic};
@@ -42,6 +42,11 @@ impl Kind for Directory<'_> {
             atomic::sync_folder(&path)?;
         }
         fs::set_permissions(&path, std::fs::Permissions::from_mode(self.mode))?;
+        Ok(())
+    }
+
+    fn announce(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        announce(host, manifest, self.path, "directory");
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use fs_err as fs;
 
-use super::{Kind, change};
+use super::{Kind, announce, change};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Content, Host, ResourceError, atomic, originals, text_diff};
@@ -76,11 +76,17 @@ impl Kind for File<'_> {
         match self.compare(host)? {
             Found::Same => Ok(()),
             Found::Mode(_) => Ok(fs::set_permissions(&path, std::fs::Permissions::from_mode(self.mode))?),
-            _ => {
-                originals::keep(host, self.path)?;
-                atomic::write(&path, self.mode, self.content.text.as_bytes())
-            }
+            _ => atomic::write(&path, self.mode, self.content.text.as_bytes()),
         }
+    }
+
+    fn announce(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        // Before the manifest calls the path ours.
+        if !matches!(self.compare(host)?, Found::Same | Found::Mode(_)) {
+            originals::keep(host, self.path)?;
+        }
+        announce(host, manifest, self.path, "file");
+        Ok(())
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {

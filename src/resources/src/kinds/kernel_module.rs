@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fs_err as fs;
 
-use super::{Kind, change};
+use super::{Kind, announce, change};
 use crate::command::Program;
 use crate::manifest::Manifest;
 use crate::pending::Pending;
@@ -89,6 +89,11 @@ impl Kind for KernelModule<'_> {
             let lines: String = kept.iter().map(|name| format!("{name}\n")).collect();
             atomic::write(&host.path(FILE), 0o644, format!("{HEADER}{lines}").as_bytes())?;
         }
+        Ok(())
+    }
+
+    fn announce(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        announce(host, manifest, FILE, "kernelModule");
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use fs_err as fs;
 use naru_pki::PrivateKey;
 
-use super::{Kind, change};
+use super::{Kind, announce, change};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Host, ResourceError, atomic};
@@ -50,6 +50,12 @@ impl Kind for KeyPair<'_> {
         };
         fs::set_permissions(&path, std::fs::Permissions::from_mode(PRIVATE_MODE))?;
         atomic::write(&host.path(self.public_path), PUBLIC_MODE, private.public_pem().as_bytes())
+    }
+
+    fn announce(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        announce(host, manifest, self.private_path, "keyPair");
+        announce(host, manifest, self.public_path, "keyPair");
+        Ok(())
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {

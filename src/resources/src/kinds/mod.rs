@@ -15,11 +15,18 @@ mod pause_code;
 pub(crate) mod swap;
 pub(crate) mod sysctl;
 pub(crate) mod systemd;
-mod unit;
+pub(crate) mod unit;
+
+use std::path::Path;
+
+use fs_err as fs;
 
 use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Disruption, Host, Resource, ResourceError};
+
+/// Kind of a folder that nobody asked for: it was made for what lies in it. Only `reset` removes it.
+pub(crate) const PARENT: &str = "parent";
 
 /// What every kind of resource can do.
 pub(crate) trait Kind {
@@ -28,6 +35,12 @@ pub(crate) trait Kind {
 
     /// Makes it so; called only when `check` found a change.
     fn apply(&self, host: &Host) -> Result<(), ResourceError>;
+
+    /// Lists in the manifest what `apply` is about to put on the host: it is saved before, so that a power cut in between
+    /// leaves nothing that no list knows. A unit is listed only when it runs: its entry says that it was set up.
+    fn announce(&self, _host: &Host, _manifest: &mut Manifest) -> Result<(), ResourceError> {
+        Ok(())
+    }
 
     /// Notes in the manifest what lies on the host because of this resource.
     fn record(&self, _host: &Host, _manifest: &mut Manifest) -> Result<(), ResourceError> {
@@ -54,6 +67,17 @@ pub(crate) fn of(resource: &Resource) -> Box<dyn Kind + '_> {
         Resource::Certificate(certificate) => Box::new(certificate::CertificateFiles { certificate }),
         Resource::KeyPair { private_path, public_path } => Box::new(key_pair::KeyPair { private_path, public_path }),
     }
+}
+
+/// Lists something new and the folders that have to be made for it.
+fn announce(host: &Host, manifest: &mut Manifest, path: &str, kind: &str) {
+    for folder in Path::new(path).ancestors().skip(1) {
+        if fs::symlink_metadata(host.path(folder)).is_ok() {
+            break;
+        }
+        manifest.announce(&folder.to_string_lossy(), PARENT);
+    }
+    manifest.announce(path, kind);
 }
 
 /// A change that stops nothing; its index is set by the caller who knows it.

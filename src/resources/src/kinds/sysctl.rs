@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use fs_err as fs;
 
-use super::{Kind, change};
+use super::{Kind, announce, change};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Host, ResourceError, atomic};
@@ -72,6 +72,11 @@ impl Kind for Sysctl<'_> {
             ));
         }
         Ok(fs::write(&path, format!("{}\n", self.value))?)
+    }
+
+    fn announce(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        announce(host, manifest, FILE, "sysctl");
+        Ok(())
     }
 
     fn record(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {

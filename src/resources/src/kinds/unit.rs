@@ -10,7 +10,7 @@ use super::systemd::{self, State};
 use super::{Kind, disruptive};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
-use crate::{Change, Content, Disruption, Host, ResourceError, atomic, text_diff};
+use crate::{Change, Content, Disruption, Host, ResourceError, atomic, originals, restarts, text_diff};
 
 const MODE: u32 = 0o644;
 const SENSITIVE_MODE: u32 = 0o600;
@@ -21,6 +21,18 @@ pub(crate) struct Unit<'a> {
     pub(crate) content: Option<&'a Content>,
     pub(crate) enabled: bool,
     pub(crate) restart_on: &'a [String],
+}
+
+/// What makes a running unit restart when it changes: its file, its drop-ins, and these paths.
+pub(crate) fn watched(name: &str, restart_on: &[String]) -> Vec<String> {
+    let mut watched = vec![format!("{FOLDER}/{name}"), drop_ins(name)];
+    watched.extend(restart_on.iter().cloned());
+    watched
+}
+
+/// Drop-ins change a unit as much as its own file does.
+fn drop_ins(name: &str) -> String {
+    format!("{FOLDER}/{name}.d")
 }
 
 /// What has to be done, in this order.
@@ -48,11 +60,6 @@ impl Unit<'_> {
         format!("{FOLDER}/{}", self.name)
     }
 
-    /// Drop-ins change a unit as much as its own file does.
-    fn drop_ins(&self) -> String {
-        format!("{FOLDER}/{}.d", self.name)
-    }
-
     fn steps(&self, host: &Host, pending: &Pending, state: &State) -> Result<Steps, ResourceError> {
         let mut steps = Steps::default();
         if let Some(content) = self.content {
@@ -75,29 +82,37 @@ impl Unit<'_> {
             Some(enabled) if enabled != self.enabled => Some(self.enabled),
             _ => None,
         };
-        steps.run = self.run_step(host, pending, state, steps.write.is_some());
+        steps.run = self.run_step(host, pending, state, steps.write.is_some())?;
         Ok(steps)
     }
 
-    fn run_step(&self, host: &Host, pending: &Pending, state: &State, rewritten: bool) -> Option<Run> {
+    fn run_step(
+        &self,
+        host: &Host,
+        pending: &Pending,
+        state: &State,
+        rewritten: bool,
+    ) -> Result<Option<Run>, ResourceError> {
         if !state.is_active() {
-            return Some(Run::Start);
+            return Ok(Some(Run::Start));
         }
         // A unit of a package whose files a package changed is read again and goes on running; with a file of ours it
         // may have been started between our writing and systemd's reading.
-        let has_ours = self.content.is_some() || host.path(self.drop_ins()).exists();
+        let has_ours = self.content.is_some() || host.path(drop_ins(self.name)).exists();
         if rewritten || (state.needs_reload && has_ours) {
-            return Some(Run::Restart(self.name.to_owned()));
+            return Ok(Some(Run::Restart(self.name.to_owned())));
         }
-        let (own, drop_ins) = (self.path(), self.drop_ins());
-        let mut watched = vec![own.as_str(), drop_ins.as_str()];
-        watched.extend(self.restart_on.iter().map(String::as_str));
+        // Of this run, or of one that was cut off before the restart.
+        if let Some(path) = restarts::pending(host, self.name)? {
+            return Ok(Some(Run::Restart(path)));
+        }
+        let watched = watched(self.name, self.restart_on);
         if let Some(path) = watched.iter().find_map(|path| pending.changed(path)) {
-            return Some(Run::Restart(path.to_owned()));
+            return Ok(Some(Run::Restart(path.to_owned())));
         }
-        let started = state.started?;
-        let newer = watched.iter().find(|path| changed_at(host, path).is_some_and(|changed| changed > started))?;
-        Some(Run::Restart((*newer).to_owned()))
+        let Some(started) = state.started else { return Ok(None) };
+        let newer = watched.iter().find(|path| changed_at(host, path).is_some_and(|changed| changed > started));
+        Ok(newer.map(|path| Run::Restart(path.clone())))
     }
 
     fn summary(&self, steps: &Steps) -> String {
@@ -159,6 +174,10 @@ impl Kind for Unit<'_> {
         if let Some(content) = self.content
             && steps.write.is_some()
         {
+            if state.is_active() {
+                restarts::note_one(host, self.name, &self.path())?;
+            }
+            originals::keep(host, &self.path())?;
             File { path: &self.path(), mode: mode(content), content }.apply(host)?;
         }
         if steps.unmask {
@@ -176,10 +195,11 @@ impl Kind for Unit<'_> {
             _ => {}
         }
         match steps.run {
-            Some(Run::Start) => systemd::run(host, "start", self.name),
-            Some(Run::Restart(_)) => systemd::run(host, "restart", self.name),
-            None => Ok(()),
+            Some(Run::Start) => systemd::run(host, "start", self.name)?,
+            Some(Run::Restart(_)) => systemd::run(host, "restart", self.name)?,
+            None => return Ok(()),
         }
+        restarts::done(host, self.name)
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
@@ -216,6 +236,7 @@ fn change_time(path: &std::path::Path) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::kinds::systemd::tests::script;
+    use crate::{Resource, Stop, apply_all, apply_guarded, check_all};
     use std::path::Path;
 
     /// A host whose `systemctl show` answers the file `state` and whose other calls are noted in `log`.
@@ -286,6 +307,83 @@ mod tests {
         assert_eq!(unit.check(&host, &Pending::default()).unwrap(), None, "static: nothing to enable");
         atomic::write(&host.path("/etc/systemd/system/containerd.service.d/10-naru.conf"), 0o644, b"x").unwrap();
         assert!(unit.check(&host, &Pending::default()).unwrap().unwrap().summary.starts_with("restart"));
+    }
+
+    const DROP_INS: &str = "/etc/systemd/system/containerd.service.d";
+
+    /// A host that runs containerd with a drop-in of ours, and the request that takes it away. Times of files tell
+    /// nothing here: the unit started after all of them.
+    fn drop_in_to_remove(folder: &Path) -> (Host, [Resource; 3]) {
+        let running = show("loaded", "active", "static", FAR_AHEAD);
+        let host = host(folder, &running.replace("Reload=no", "Reload=yes"));
+        fs::write(folder.join("after"), &running).unwrap();
+        let path = format!("{DROP_INS}/10-naru-proxy.conf");
+        let content = Content { text: "x".to_owned(), sensitive: false };
+        let before = [
+            Resource::Directory { path: DROP_INS.to_owned(), mode: 0o755 },
+            Resource::File { path: path.clone(), mode: 0o644, content },
+        ];
+        apply_all(&host, &before, &Stop::default()).unwrap();
+        let name = "containerd.service".to_owned();
+        let unit = Resource::Unit { name, content: None, enabled: true, restart_on: Vec::new() };
+        (host, [Resource::Absent { path }, Resource::Absent { path: DROP_INS.to_owned() }, unit])
+    }
+
+    fn log(folder: &Path) -> String {
+        fs::read_to_string(folder.join("log")).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_drop_in_that_goes_with_its_folder_restarts_its_unit() {
+        let folder = tempfile::tempdir().unwrap();
+        let (host, request) = drop_in_to_remove(folder.path());
+        let done = apply_all(&host, &request, &Stop::default()).unwrap();
+        assert!(!host.path(DROP_INS).exists());
+        assert_eq!(done[2].summary, format!("restart containerd.service ({DROP_INS}/10-naru-proxy.conf changed)"));
+        let log = log(folder.path());
+        assert!(log.find("daemon-reload").unwrap() < log.find("restart -- containerd.service").unwrap(), "{log}");
+        assert_eq!(check_all(&host, &request).unwrap(), []);
+    }
+
+    #[test]
+    fn a_run_cut_off_before_the_restart_leaves_it_to_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (host, request) = drop_in_to_remove(folder.path());
+        let left = std::cell::Cell::new(2);
+        let cut = || match left.replace(left.get() - 1) {
+            0 => Err(ResourceError::passing("cut off")),
+            _ => Ok(()),
+        };
+        apply_guarded(&host, &request, &Stop::default(), &cut).unwrap_err();
+        assert!(!host.path(DROP_INS).exists() && !log(folder.path()).contains("restart"));
+        // Somebody else's package makes systemd read its files again.
+        fs::write(folder.path().join("state"), show("loaded", "active", "static", FAR_AHEAD)).unwrap();
+        let planned = check_all(&host, &request[2..]).unwrap();
+        assert_eq!(planned[0].disruption, Some(Disruption::RestartUnit("containerd.service".to_owned())));
+        assert_eq!(apply_all(&host, &request[2..], &Stop::default()).unwrap(), planned);
+        assert!(log(folder.path()).contains("restart -- containerd.service"));
+        assert_eq!(check_all(&host, &request).unwrap(), []);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path(), &show("loaded", "active", "enabled", FAR_AHEAD));
+        fs::write(folder.path().join("after"), show("loaded", "active", "enabled", FAR_AHEAD)).unwrap();
+        let content = Content { text: "x".to_owned(), sensitive: false };
+        let path = "/etc/naru/node.yaml".to_owned();
+        let request = [
+            Resource::File { path: path.clone(), mode: 0o600, content },
+            Resource::Unit {
+                name: "naru-node.service".to_owned(),
+                content: None,
+                enabled: true,
+                restart_on: vec![path],
+            },
+        ];
+        let planned = check_all(&host, &request).unwrap();
+        assert_eq!(apply_all(&host, &request, &Stop::default()).unwrap(), planned);
+        assert_eq!(planned[1].summary, "restart naru-node.service (/etc/naru/node.yaml changed)");
     }
 
     #[test]
