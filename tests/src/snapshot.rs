@@ -11,27 +11,30 @@ use crate::Context;
 /// images and packages that a reset leaves there.
 const WHOLE: &str = r"
 set -e
-find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
-    -o -path /var/cache -o -path /var/lib/containerd -o -path /var/lib/systemd -o -path /var/lib/apt -o -path /var/lib/dpkg \
-    -o -path /root -o -path /home \) -prune -o -printf 'path %p %y %m\n'
+find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp \
+    -o -path /var/log -o -path /var/cache -o -path /var/lib/containerd -o -path /var/lib/systemd \
+    -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /root -o -path /home \) -prune -o -printf 'path %p %y %m\n'
 find /var/lib/naru /var/lib/kubelet -mindepth 1 -printf 'path %p %y %m\n' 2>/dev/null || true
 find /etc -xdev -type f -exec sha256sum {} + | sed 's/^/hash /'
 systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sed 's/^/unit file /'
 systemctl list-units --no-legend --no-pager --plain --type=service,socket,timer,mount | awk '{print $1, $2, $3, $4}' \
     | grep -v -e '^user@' -e '^user-runtime' -e '^run-user' -e '^session-' -e '^ssh@' \
-    -e '^systemd-hostnamed.service' -e '^systemd-timedated.service' -e '^systemd-tmpfiles-clean.service' | sed 's/^/unit /'
+    -e '^systemd-hostnamed.service' -e '^systemd-timedated.service' -e '^systemd-tmpfiles-clean.service' \
+    | sed 's/^/unit /'
 ip -o link | awk '{print $2}' | sed 's/^/link /'
 ip route | sed 's/^/route /'
 nft list ruleset | sed 's/^/nft /'
 awk '{print $2, $3}' /proc/mounts | grep -v -e ' /run/user' -e '^/run/user' | sed 's/^/mount /'
 ps -eo comm= | grep -v -e '^ps$' -e '^sshd' -e '^sh$' -e '^sed$' -e '^awk$' -e '^mawk$' -e '^grep$' -e '^sort$' \
-    -e '^systemd-user' -e '(sd-pam)' -e '^systemd$' -e '^bash$' -e '^systemd-hostna' -e '^systemd-timeda' | sort -u | sed 's/^/program /'
+    -e '^systemd-user' -e '(sd-pam)' -e '^systemd$' -e '^bash$' -e '^systemd-hostna' -e '^systemd-timeda' \
+    | sort -u | sed 's/^/program /'
 ";
 
 /// Files with their times: what a dry run must not touch.
 const FILES: &str = r"
-find /etc /opt /var/lib /var/lib/naru /usr/local -xdev \( -path /var/lib/systemd -o -path /var/lib/containerd -o -path /var/lib/kubelet -o -path /var/lib/naru/artifacts \
-    -o -path /var/lib/naru/control-plane \) -prune -o -printf '%p %y %m %s %T@\n'
+find /etc /opt /var/lib /var/lib/naru /usr/local -xdev \( -path /var/lib/systemd -o -path /var/lib/containerd \
+    -o -path /var/lib/kubelet -o -path /var/lib/naru/artifacts -o -path /var/lib/naru/control-plane \) -prune \
+    -o -printf '%p %y %m %s %T@\n'
 ";
 
 impl Context {

@@ -17,8 +17,8 @@ const SHORT: Duration = Duration::from_secs(20);
 /// What the agent may leave after a dry run: its own program, for the next run.
 const AGENT_FOLDER: &str = "/var/lib/naru";
 
-/// Left by a reset: what containerd and the CNI plugins made for themselves once they ran, and the mode of the folder of
-/// CNI configurations.
+/// Left by a reset: what containerd and the CNI plugins made for themselves once they ran, and the mode of the folder
+/// of CNI configurations.
 const LEFT: [&str; 3] = ["path /opt/containerd", "path /var/lib/cni", "path /etc/cni/net.d d "];
 
 const DOCUMENTS: &str = "---

@@ -416,7 +416,7 @@ mod tests {
         let (first, second) = (agent(folder.path()), agent(folder.path()));
         let lock = |owner: &str| Request::Lock { owner: owner.to_owned() };
         assert!(matches!(first.call(lock("first")).await.unwrap(), Response::Locked { .. }));
-        // As whoever holds the lock does: an upload goes over a connection of its own, and only the fence says whose it is.
+        // As whoever holds the lock does: an upload has a connection of its own, and only the fence says whose it is.
         first.fence.store(1, Ordering::SeqCst);
         first.upload(&sha256, &file, 0, &|_| {}).await.unwrap();
         let missing = first.call(Request::MissingArtifacts { sha256: vec![sha256] }).await.unwrap();

@@ -105,6 +105,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(versions());
     all.extend(drains());
     all.extend(roles());
+    all.extend(roles_of_the_state());
     all.extend(preflight());
     all.extend(hosts());
     all.extend(rollouts());
@@ -382,7 +383,6 @@ fn roles() -> Vec<Scenario> {
             "{name: w1, role: control-plane, address: 10.0.0.21}".to_owned(),
         ],
     );
-    let demoted = || cluster(&[], &["{name: cp1, role: worker, address: 10.0.0.11}".to_owned(), cp(2), w(1)]);
     vec![
         Scenario::new("role-swapped", "a worker cannot become the control plane in its place", Some(small()), swapped)
             .ends(Outcome::Refused),
@@ -397,6 +397,12 @@ fn roles() -> Vec<Scenario> {
             },
         )
         .ends(Outcome::Incomplete),
+    ]
+}
+
+fn roles_of_the_state() -> Vec<Scenario> {
+    let demoted = || cluster(&[], &["{name: cp1, role: worker, address: 10.0.0.11}".to_owned(), cp(2), w(1)]);
+    vec![
         Scenario::new(
             "role-control-plane-to-worker",
             "the host with the state stays the control plane",

@@ -36,7 +36,7 @@ pub(crate) trait Kind {
     /// Makes it so; called only when `check` found a change.
     fn apply(&self, host: &Host) -> Result<(), ResourceError>;
 
-    /// Lists in the manifest what `apply` is about to put on the host: it is saved before, so that a power cut in between
+    /// Lists in the manifest what `apply` is about to put on the host: it is saved before, so that a power cut between
     /// leaves nothing that no list knows. A unit is listed only when it runs: its entry says that it was set up.
     fn announce(&self, _host: &Host, _manifest: &mut Manifest) -> Result<(), ResourceError> {
         Ok(())
