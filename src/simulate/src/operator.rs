@@ -9,7 +9,7 @@ use naru_agent::Facts;
 use naru_execute::{Event, ExecuteError, Executor, Limits, Outcome, ProgramFiles, Random};
 use naru_inventory::{Host, Inventory};
 use naru_observe::{ObserveOptions, observe};
-use naru_plan::{Options, Plan, Programs, Step, desired, plan};
+use naru_plan::{Action, Options, Plan, Programs, Step, desired, plan};
 use naru_resources::Disruption;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -69,6 +69,16 @@ impl Run {
     #[must_use]
     pub fn was_idle(&self) -> bool {
         self.plan.as_ref().is_some_and(Plan::is_empty)
+    }
+
+    fn refuse(&mut self, error: &ExecuteError) {
+        self.has_no_majority = matches!(error, ExecuteError::NoMajority { .. });
+        self.refusal = Some(match error {
+            ExecuteError::Locked { host, detail } => {
+                format!("{error}: {host}: {}", detail.as_deref().unwrap_or_default())
+            }
+            _ => error.to_string(),
+        });
     }
 
     /// In a few words.
@@ -143,7 +153,10 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
     };
     let held = match executor.lock(&goal.inventory).await {
         Ok(held) => held,
-        Err(error) => return refused(&error, &mut seen.lock()),
+        Err(error) => {
+            seen.lock().refuse(&error);
+            return;
+        }
     };
     let desire = |host: &Host, facts: &Facts| {
         desired(&goal.inventory, host, facts, &goal.programs).map(|desired| desired.resources())
@@ -175,15 +188,6 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
     seen.outcome = Some(outcome);
 }
 
-fn refused(error: &ExecuteError, seen: &mut Run) {
-    let text = match error {
-        ExecuteError::Locked { host, detail } => format!("{error}: {host}: {}", detail.as_deref().unwrap_or("")),
-        _ => error.to_string(),
-    };
-    seen.has_no_majority = matches!(error, ExecuteError::NoMajority { .. });
-    seen.refusal = Some(text);
-}
-
 /// Units that a plan says it will start, restart or stop.
 fn announced(steps: &[Step]) -> BTreeSet<(String, String)> {
     let of_step = |step: &Step| {
@@ -196,7 +200,9 @@ fn announced(steps: &[Step]) -> BTreeSet<(String, String)> {
             Disruption::RemoveNode(_) => Some("*".to_owned()),
             _ => None,
         });
-        units.map(move |unit| (host.clone(), unit)).collect::<Vec<_>>()
+        // A reset stops whatever is ours there.
+        let all = (step.action == Action::Reset).then(|| "*".to_owned());
+        units.chain(all).map(move |unit| (host.clone(), unit)).collect::<Vec<_>>()
     };
     steps.iter().flat_map(of_step).collect()
 }

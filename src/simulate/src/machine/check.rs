@@ -21,7 +21,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    fn note(&mut self, resource: &Resource) {
+    pub(crate) fn note(&mut self, resource: &Resource) {
         match resource {
             Resource::Directory { path, .. } | Resource::File { path, .. } | Resource::Binary { path, .. } => {
                 self.paths.insert(path.clone());

@@ -56,6 +56,11 @@ pub enum Micro {
         name: String,
     },
     SwapOff,
+    /// Remembers that a unit has to be restarted.
+    OweRestart {
+        unit: String,
+        path: String,
+    },
     Unmask(String),
     Reload(String),
     Enable(String),
@@ -107,7 +112,14 @@ impl Machine {
                     vec![Micro::MakeFolder { path: path.clone(), mode: *mode }]
                 }
             }
-            Resource::File { path, mode, content } => self.file_micros(path, *mode, &content.text),
+            Resource::File { path, mode, content } => match self.files.get(path).map(|file| &file.body) {
+                Some(Body::Text(same)) if **same == *content.text => vec![chmod(path, *mode)],
+                present => {
+                    let is_theirs = matches!(present, Some(Body::Text(_))) && !self.manifest.contains_key(path);
+                    let keep = is_theirs.then(|| Micro::Keep { path: path.clone() });
+                    keep.into_iter().chain([put(path, Body::text(&content.text), *mode)]).collect()
+                }
+            },
             Resource::Binary { path, sha256 } => {
                 if !self.artifacts.contains_key(sha256) {
                     return Err(refused(format!("the artifact {sha256} for {path} was not uploaded")));
@@ -150,29 +162,21 @@ impl Machine {
                 }
                 vec![chmod(&certificate.key_path, 0o600)]
             }
-            Resource::KeyPair { private_path, public_path } => {
-                let known = self.private_key(private_path);
-                let known_already = known.is_some();
-                let key = known.unwrap_or_else(|| self.new_key());
-                let private = match known_already {
-                    true => chmod(private_path, 0o600),
-                    false => put(private_path, Body::PrivateKey(key.clone()), 0o600),
-                };
-                vec![private, put(public_path, Body::PublicKey(key), 0o644)]
-            }
+            Resource::KeyPair { private_path, public_path } => self.key_pair_micros(private_path, public_path),
         })
     }
 
-    fn file_micros(&self, path: &str, mode: u32, text: &str) -> Vec<Micro> {
-        match self.files.get(path).map(|file| &file.body) {
-            Some(Body::Text(same)) if **same == *text => vec![Micro::Chmod { path: path.to_owned(), mode }],
-            present => {
-                let is_theirs = matches!(present, Some(Body::Text(_))) && !self.manifest.contains_key(path);
-                let keep = is_theirs.then(|| Micro::Keep { path: path.to_owned() });
-                let put = Micro::Put { path: path.to_owned(), body: Body::text(text), mode };
-                keep.into_iter().chain([put]).collect()
+    fn key_pair_micros(&mut self, private_path: &str, public_path: &str) -> Vec<Micro> {
+        let known = self.private_key(private_path);
+        let path = private_path.to_owned();
+        let (private, key) = match known {
+            Some(key) => (Micro::Chmod { path, mode: 0o600 }, key),
+            None => {
+                let key = self.new_key();
+                (Micro::Put { path, body: Body::PrivateKey(key.clone()), mode: 0o600 }, key)
             }
-        }
+        };
+        vec![private, Micro::Put { path: public_path.to_owned(), body: Body::PublicKey(key), mode: 0o644 }]
     }
 
     fn parameter_micros(&self, key: &str, value: &str) -> Vec<Micro> {
@@ -270,6 +274,9 @@ impl Machine {
                 self.modules.insert(name.clone());
             }
             Micro::SwapOff => self.swap_active = false,
+            Micro::OweRestart { unit, path } => {
+                self.restarts.entry(unit.clone()).or_insert_with(|| path.clone());
+            }
             Micro::Unmask(name) => self.unit_mut(name).masked = false,
             Micro::Reload(_) => {
                 for unit in self.units.values_mut() {
@@ -331,6 +338,29 @@ impl Machine {
         }
         self.disk_free_bytes -= bytes;
         Ok(())
+    }
+
+    /// Lists what is about to be put here, so that a power cut leaves nothing that no list knows.
+    pub fn announce(&mut self, resource: &Resource) {
+        let paths: Vec<(&str, &str)> = match resource {
+            Resource::Directory { path, .. } => vec![(path, "directory")],
+            Resource::File { path, .. } => vec![(path, "file")],
+            Resource::Binary { path, .. } => vec![(path, "binary")],
+            Resource::Sysctl { .. } => vec![(SYSCTL_FILE, "sysctl")],
+            Resource::KernelModule { .. } => vec![(MODULES_FILE, "kernelModule")],
+            Resource::KeyPair { private_path, public_path } => {
+                vec![(private_path, "keyPair"), (public_path, "keyPair")]
+            }
+            Resource::Authority(authority) => {
+                vec![(&authority.certificate_path, "authority"), (&authority.key_path, "authority")]
+            }
+            _ => Vec::new(),
+        };
+        for (path, kind) in paths {
+            if !self.manifest.contains_key(path) {
+                self.note(path, kind, "");
+            }
+        }
     }
 
     /// Notes what lies here because of a resource.

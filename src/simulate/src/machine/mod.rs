@@ -51,6 +51,8 @@ pub struct Machine {
     pub manifest: BTreeMap<String, Entry>,
     /// Permission bits as they were left, of the manifest's files and folders.
     pub modes: BTreeMap<String, u32>,
+    /// Units that have to be restarted, with the path that made it so.
+    pub restarts: BTreeMap<String, String>,
     /// Files of the host's that ours stand in place of.
     pub originals: BTreeMap<String, (Body, u32)>,
     /// The highest fence that was said here.
@@ -94,6 +96,7 @@ impl Machine {
             partial: BTreeMap::new(),
             manifest: BTreeMap::new(),
             modes: BTreeMap::new(),
+            restarts: BTreeMap::new(),
             originals: BTreeMap::new(),
             fence: 0,
             clock_unix_ms: BEGIN_UNIX_MS,
@@ -118,6 +121,8 @@ impl Machine {
     /// Power goes and comes: what does not last is gone. The world brings enabled units up when the boot is over.
     pub fn reboot(&mut self) {
         self.boot += 1;
+        // Whoever is started by a reboot has read what is there.
+        self.restarts.clear();
         for unit in self.units.values_mut() {
             unit.stop();
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use naru_agent::{Failure, FailureKind};
-use naru_resources::{Change, Content, Disruption};
+use naru_resources::{Change, Content, Disruption, Resource};
 
 use super::check::{Pending, change, naive_diff};
 use super::{Body, Machine, Micro};
@@ -110,6 +110,9 @@ impl Machine {
         if rewritten || (unit.needs_reload && has_ours) {
             return Some(Run::Restart(wanted.name.to_owned()));
         }
+        if let Some(path) = self.restarts.get(wanted.name) {
+            return Some(Run::Restart(path.clone()));
+        }
         let watched = wanted.watched();
         if let Some(path) = watched.iter().find_map(|path| pending.changed(path)) {
             return Some(Run::Restart(path.to_owned()));
@@ -131,11 +134,27 @@ impl Machine {
         Some(Change { disruption, diff: steps.diff.clone(), ..change(summary(wanted, &steps)) })
     }
 
+    /// Notes those of these units that look at what this resource is about to change.
+    pub(crate) fn note_restarts(&mut self, resource: &Resource, later: &[Resource]) {
+        let mut changes = Pending::default();
+        changes.note(resource);
+        for one in later {
+            let Resource::Unit { name, content, enabled, restart_on } = one else { continue };
+            let wanted = Wanted { name, content: content.as_ref(), enabled: *enabled, restart_on };
+            if let Some(path) = wanted.watched().iter().find_map(|path| changes.changed(path)) {
+                self.restarts.entry(name.clone()).or_insert_with(|| path.to_owned());
+            }
+        }
+    }
+
     pub(crate) fn unit_micros(&self, wanted: Wanted<'_>) -> Vec<Micro> {
         let steps = self.unit_steps(wanted, &Pending::default());
         let name = wanted.name.to_owned();
         let mut micros = Vec::new();
         if let Some(content) = wanted.content.filter(|_| steps.write.is_some()) {
+            if self.units.get(wanted.name).is_some_and(|unit| unit.is_active) {
+                micros.push(Micro::OweRestart { unit: name.clone(), path: wanted.path() });
+            }
             micros.push(Micro::Put { path: wanted.path(), body: Body::text(&content.text), mode: mode(content) });
         }
         if steps.unmask {
@@ -182,6 +201,8 @@ impl Machine {
             });
         }
         (unit.is_active, unit.has_failed) = (true, false);
+        self.restarts.remove(name);
+        let unit = self.units.entry(name.to_owned()).or_default();
         unit.started_unix_ms = started_unix_ms;
         unit.starts += 1;
         unit.read = read;

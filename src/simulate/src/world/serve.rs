@@ -158,7 +158,11 @@ impl Agent<'_> {
                 }
                 let micros = self.changing(|state, host| {
                     state.check_change(self.session, &change.summary);
-                    machine(state, host)?.micros(resource)
+                    let machine = machine(state, host)?;
+                    let micros = machine.micros(resource)?;
+                    machine.announce(resource);
+                    machine.note_restarts(resource, &resources[index + 1..]);
+                    Ok::<_, Failure>(micros)
                 })??;
                 for micro in micros {
                     self.perform(&micro).await.map_err(|failure| with_done(failure, &changes))?;
