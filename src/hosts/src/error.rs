@@ -202,6 +202,10 @@ impl HostError {
             Self::Unreachable { .. } => {
                 "is the machine on, is sshd running there, does a firewall drop the port?".to_owned()
             }
+            // OpenSSH since 9.8: PerSourcePenalties.
+            Self::Handshake { reason, .. } if reason.contains("reset by peer") => {
+                "after failed logins sshd turns an address away for a while: wait a minute and try again".to_owned()
+            }
             Self::Handshake { .. } => {
                 "an ed25519 or ECDSA host key and current algorithms are needed (`ssh-keygen -A` on the host)"
                     .to_owned()
