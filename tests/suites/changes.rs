@@ -262,7 +262,11 @@ fn explain_service(context: &Context) -> Result<()> {
 fn explain_network(context: &Context) -> Result<()> {
     context.on("w2", "rm /etc/cni/net.d/*.conflist")?;
     explained(context, &["cni"], &["/etc/cni/net.d"])?;
-    context.on("w2", "systemctl restart naru-node && ls /etc/cni/net.d/*.conflist")?;
+    context.on("w2", "systemctl restart naru-node")?;
+    // The node writes it as soon as it knows its block, which may be after systemd took it for started.
+    wait_until("the configuration is written again", Duration::from_secs(20), || {
+        Ok(context.on("w2", "ls /etc/cni/net.d/*.conflist 2>/dev/null || true")?.contains("conflist"))
+    })?;
     mended(context)
 }
 
