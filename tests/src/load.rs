@@ -29,6 +29,16 @@ pub struct Counted {
     pub bodies: Vec<String>,
 }
 
+impl Counted {
+    /// # Errors
+    /// When a request was lost, with the first few.
+    pub fn lost_none(&self) -> Result<()> {
+        let Self { answered, failed, failures, .. } = self;
+        anyhow::ensure!(*failed == 0, "{failed} of {answered} requests were lost: {failures:?}");
+        Ok(())
+    }
+}
+
 impl RequestLoop {
     /// Asks for `path` at each address in turn, a connection a request.
     pub fn start(addresses: Vec<SocketAddr>, path: &str) -> Self {

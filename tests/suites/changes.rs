@@ -99,13 +99,7 @@ fn mirror(context: &Context) -> Result<()> {
     let applied = context.apply();
     let counted = requests.stop();
     applied?;
-    ensure!(
-        counted.failed == 0,
-        "{} of {} requests were lost: {:?}",
-        counted.failed,
-        counted.answered,
-        counted.failures
-    );
+    counted.lost_none()?;
     for (host, after) in starts(context)? {
         let changed = difference(&before[host], &after);
         let others: Vec<&String> = changed.iter().filter(|line| !line[2..].starts_with("containerd ")).collect();
@@ -134,13 +128,7 @@ fn twice(context: &Context) -> Result<()> {
     })();
     let counted = requests.stop();
     applied?;
-    ensure!(
-        counted.failed == 0,
-        "{} of {} requests were lost: {:?}",
-        counted.failed,
-        counted.answered,
-        counted.failures
-    );
+    counted.lost_none()?;
     ensure!(counted.answered > 50, "only {} requests were made", counted.answered);
     for (host, after) in starts(context)? {
         let changed = difference(&before[host], &after);

@@ -100,13 +100,7 @@ fn update(context: &Context) -> Result<()> {
     })();
     let counted = requests.stop();
     updated?;
-    ensure!(
-        counted.failed == 0,
-        "{} of {} requests were lost: {:?}",
-        counted.failed,
-        counted.answered,
-        counted.failures
-    );
+    counted.lost_none()?;
     ensure!(counted.answered > 100 && counted.bodies == ["1", "2"], "the loop saw {counted:?}");
     Ok(())
 }

@@ -1,11 +1,8 @@
 //! Fences: numbers that grow with every holder of the cluster's lock. A host keeps the highest that it has seen and
 //! refuses changes that belong to a lower one, so a holder who lost the lock unnoticed can do no harm.
 
-use std::os::unix::fs::OpenOptionsExt;
-
 use fs_err as fs;
-use naru_resources::{Host, ResourceError, write_whole};
-use rustix::fs::{FlockOperation, flock};
+use naru_resources::{Host, ResourceError, turn, write_whole};
 use serde::{Deserialize, Serialize};
 
 use crate::{Failure, FailureKind, lock};
@@ -59,7 +56,7 @@ pub(crate) fn highest(host: &Host) -> Result<Seen, Failure> {
 
 /// Takes note of a fence; a lower one than the highest is refused.
 pub(crate) fn raise(host: &Host, fence: u64, owner: Option<&str>) -> Result<(), Failure> {
-    let _turn = turn(host).map_err(|error| broken(&error))?;
+    let _turn = turn(&host.path(FILE)).map_err(|error| broken(&error))?;
     let seen = highest(host)?;
     if fence < seen.fence {
         return Err(refusal(fence, &seen));
@@ -70,20 +67,6 @@ pub(crate) fn raise(host: &Host, fence: u64, owner: Option<&str>) -> Result<(), 
     }
     let bytes = serde_json::to_vec(&now).map_err(|error| broken(&error))?;
     write_whole(&host.path(FILE), MODE, &bytes).map_err(|error| broken(&error))
-}
-
-/// Two connections that bring fences at the same time come one after the other.
-fn turn(host: &Host) -> std::io::Result<fs::File> {
-    let path = host.path(FILE).with_extension("lock");
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    options.options_mut().mode(MODE);
-    let file = options.open(&path)?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
 }
 
 fn refusal(fence: u64, seen: &Seen) -> Failure {

@@ -93,23 +93,12 @@ pub(crate) fn left_out(plan: &Plan) -> String {
 #[cfg(test)]
 mod tests {
     use naru_execute::{Finish, StepError};
-    use naru_plan::{Action, Note, PLAN_FORMAT, Step};
+    use naru_plan::{Action, Note, Step};
 
     use super::*;
 
     fn plan(steps: usize) -> Plan {
-        let step = |number: usize| Step {
-            id: format!("w{number}/node"),
-            host: format!("w{number}"),
-            title: "run the node".to_owned(),
-            action: Action::Reset,
-            needs: Vec::new(),
-            changes: Vec::new(),
-            disruptions: Vec::new(),
-            reasons: Vec::new(),
-            deadline_seconds: 1,
-            batch: None,
-        };
+        let step = |number: usize| Step::new(&format!("w{number}"), "node", "run the node", Action::Reset);
         let note = Note {
             kind: NoteKind::Skipped,
             host: Some("w99".to_owned()),
@@ -117,16 +106,7 @@ mod tests {
             detail: None,
             hint: None,
         };
-        Plan {
-            format: PLAN_FORMAT,
-            inventory: crate::fake::inventory(),
-            fingerprint: String::new(),
-            steps: (0..steps).map(step).collect(),
-            notes: vec![note],
-            findings: Vec::new(),
-            unavailable: Vec::new(),
-            max_failures: 0,
-        }
+        Plan { notes: vec![note], ..Plan::of(crate::fake::inventory(), (0..steps).map(step).collect()) }
     }
 
     fn outcome(succeeded: usize, failed: usize, skipped: usize, stopped: Option<Stopped>) -> Outcome {

@@ -162,28 +162,9 @@ mod tests {
     }
 
     fn plan(observation: &Observation) -> Plan {
-        let step = Step {
-            id: "w1/reset".to_owned(),
-            host: "w1".to_owned(),
-            title: "clean the host".to_owned(),
-            action: Action::Reset,
-            needs: Vec::new(),
-            changes: Vec::new(),
-            disruptions: Vec::new(),
-            reasons: Vec::new(),
-            deadline_seconds: 1,
-            batch: None,
-        };
-        Plan {
-            format: PLAN_FORMAT,
-            inventory: crate::fake::inventory(),
-            fingerprint: observation.fingerprint(),
-            steps: vec![step],
-            notes: Vec::new(),
-            findings: Vec::new(),
-            unavailable: Vec::new(),
-            max_failures: 0,
-        }
+        let step = Step::new("w1", "reset", "clean the host", Action::Reset);
+        let plan = Plan::of(crate::fake::inventory(), vec![step]);
+        Plan { fingerprint: observation.fingerprint(), ..plan }
     }
 
     #[test]

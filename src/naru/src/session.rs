@@ -66,6 +66,11 @@ pub(crate) struct Look {
 }
 
 impl Look {
+    /// All hosts, preflight included: for verbs that change hosts by the inventory.
+    pub(crate) fn whole() -> Self {
+        Self { preflight: true, ..Self::default() }
+    }
+
     pub(crate) fn of(flags: &LookFlags) -> Self {
         let only = flags.only.iter().cloned().collect();
         let options = Options { only, skip_unreachable: flags.skip_unreachable };

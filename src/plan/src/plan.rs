@@ -235,7 +235,44 @@ pub enum FindingCode {
     Drift,
 }
 
+impl Step {
+    /// How long one attempt may take where nothing else is said: installing packages over a slow line is the longest.
+    pub const DEADLINE_SECONDS: u32 = 900;
+
+    /// `HOST/NAME`, which waits for nothing, announces nothing and has the usual deadline.
+    #[must_use]
+    pub fn new(host: &str, name: &str, title: impl Into<String>, action: Action) -> Self {
+        Self {
+            id: format!("{host}/{name}"),
+            host: host.to_owned(),
+            title: title.into(),
+            action,
+            needs: Vec::new(),
+            changes: Vec::new(),
+            disruptions: Vec::new(),
+            reasons: Vec::new(),
+            deadline_seconds: Self::DEADLINE_SECONDS,
+            batch: None,
+        }
+    }
+}
+
 impl Plan {
+    /// These steps and nothing else, of no observation.
+    #[must_use]
+    pub fn of(inventory: Inventory, steps: Vec<Step>) -> Self {
+        Self {
+            format: PLAN_FORMAT,
+            inventory,
+            fingerprint: String::new(),
+            steps,
+            notes: Vec::new(),
+            findings: Vec::new(),
+            unavailable: Vec::new(),
+            max_failures: 0,
+        }
+    }
+
     /// Whether everything is as it should be.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -6,12 +6,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use crate::ResourceError;
 
 pub(crate) const PERMISSION_BITS: u32 = 0o7777;
 const OWNER_BITS: u32 = 0o700;
+const TURN_MODE: u32 = 0o600;
 const NAME_ATTEMPTS: u32 = 16;
 const COPY_BYTES: usize = 256 * 1024;
 
@@ -20,6 +22,21 @@ pub fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), ResourceError
     let mut staged = Staged::create(path, mode)?;
     staged.write(content)?;
     staged.commit()
+}
+
+/// Waits until nobody else reads and writes the file at `path` anew. It is held for one read and one write only, and goes
+/// with its holder; the file beside it that is locked is for nobody but the owner.
+pub fn turn(path: &Path) -> Result<fs::File, ResourceError> {
+    let path = path.with_extension("lock");
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    options.options_mut().mode(TURN_MODE);
+    let file = options.open(&path)?;
+    flock(&file, FlockOperation::LockExclusive).map_err(std::io::Error::from)?;
+    Ok(file)
 }
 
 /// Copies a file the same way; the hash of what was copied must be `sha256`.

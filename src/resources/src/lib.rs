@@ -23,7 +23,7 @@ mod teardown;
 mod text_diff;
 
 pub use artifact::{ArtifactWriter, Missing, artifact_path, missing_artifacts, prune_artifacts};
-pub use atomic::write as write_whole;
+pub use atomic::{turn, write as write_whole};
 pub use command::{Output, Program};
 pub use drift::drifted;
 pub use error::ResourceError;
@@ -33,6 +33,7 @@ pub use kinds::image::normalized_reference;
 pub use kinds::pause::pause_program;
 pub use kinds::systemd::{UnitStatus, journal, read_journal, unit_states};
 pub use manifest::{Entry, Manifest};
+pub use pending::Pending;
 pub use resource::{Authority, Certificate, Change, Content, Disruption, Resource, Usage};
 pub use run::{Guard, Stop, apply_all, apply_guarded, check_all};
 pub use teardown::Teardown;

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use fs_err as fs;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::{Host, ResourceError, atomic};
@@ -82,7 +80,7 @@ impl Manifest {
         if self.changed.is_empty() {
             return Ok(());
         }
-        let _turn = turn(host)?;
+        let _turn = atomic::turn(&host.manifest())?;
         let mut present = Self::load(host)?;
         for name in &self.changed {
             match self.entries.get(name) {
@@ -99,21 +97,6 @@ impl Manifest {
         *self = present;
         Ok(())
     }
-}
-
-/// Waits until nobody else writes the list. It is held for one read and one write only, and goes with its holder.
-fn turn(host: &Host) -> Result<fs::File, ResourceError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let path = host.manifest().with_extension("lock");
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    options.options_mut().mode(MODE);
-    let file = options.open(&path)?;
-    flock(&file, FlockOperation::LockExclusive).map_err(io::Error::from)?;
-    Ok(file)
 }
 
 #[cfg(test)]

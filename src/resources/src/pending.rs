@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use crate::Resource;
 
+/// The simulator asks the same questions of its hosts.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
+pub struct Pending {
     paths: BTreeSet<String>,
     removed: BTreeSet<String>,
     packages: bool,
@@ -14,7 +15,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Notes that this resource is going to change.
-    pub(crate) fn note(&mut self, resource: &Resource) {
+    pub fn note(&mut self, resource: &Resource) {
         match resource {
             Resource::Directory { path, .. } | Resource::File { path, .. } | Resource::Binary { path, .. } => {
                 self.paths.insert(path.clone());
@@ -38,18 +39,21 @@ impl Pending {
     }
 
     /// The first of these paths (or something below it) that is going to change.
-    pub(crate) fn changed<'a>(&'a self, path: &str) -> Option<&'a str> {
+    #[must_use]
+    pub fn changed<'a>(&'a self, path: &str) -> Option<&'a str> {
         let below = format!("{}/", path.trim_end_matches('/'));
         self.paths.iter().map(String::as_str).find(|changed| *changed == path || changed.starts_with(&below))
     }
 
     /// Whether this path is going to be removed.
-    pub(crate) fn removed(&self, path: &str) -> bool {
+    #[must_use]
+    pub fn removed(&self, path: &str) -> bool {
         self.removed.contains(path)
     }
 
     /// Whether packages are going to be installed, which may bring programs and units that are not there yet.
-    pub(crate) fn packages(&self) -> bool {
+    #[must_use]
+    pub fn packages(&self) -> bool {
         self.packages
     }
 }

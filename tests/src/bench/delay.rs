@@ -1,12 +1,11 @@
 //! A line with a delay: bytes arrive so much later, in their order. It counts round trips: how often the client began
 //! to speak after the server had spoken.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -31,75 +30,47 @@ pub(crate) fn delayed(stream: TcpStream, one_way: Duration, counters: &Arc<Count
     let (read, write) = stream.into_split();
     let (far_read, far_write) = split(far);
     let server_spoke = Arc::new(AtomicBool::new(true));
-    let (sender, receiver) = mpsc::channel(CHUNKS);
-    tokio::spawn(take_client(read, sender, one_way, counters.clone(), server_spoke.clone()));
-    tokio::spawn(give_server(receiver, far_write));
-    let (sender, receiver) = mpsc::channel(CHUNKS);
-    tokio::spawn(take_server(far_read, sender, one_way, counters.clone(), server_spoke));
-    tokio::spawn(give_client(receiver, write));
+    let (counted, spoke) = (counters.clone(), server_spoke.clone());
+    carry(read, far_write, one_way, move |bytes| {
+        if spoke.swap(false, Ordering::Relaxed) {
+            counted.round_trips.fetch_add(1, Ordering::Relaxed);
+        }
+        counted.to_server_bytes.fetch_add(bytes, Ordering::Relaxed);
+    });
+    let counted = counters.clone();
+    carry(far_read, write, one_way, move |bytes| {
+        server_spoke.store(true, Ordering::Relaxed);
+        counted.to_client_bytes.fetch_add(bytes, Ordering::Relaxed);
+    });
     near
 }
 
-type Chunk = (Instant, VecDeque<u8>);
+type Chunk = (Instant, Vec<u8>);
 
-async fn take_client(
-    mut read: tokio::net::tcp::OwnedReadHalf,
-    sender: mpsc::Sender<Chunk>,
+/// One direction of a line; `count` hears of the bytes as they set out.
+fn carry(
+    mut from: impl AsyncRead + Unpin + Send + 'static,
+    mut to: impl AsyncWrite + Unpin + Send + 'static,
     one_way: Duration,
-    counters: Arc<Counters>,
-    server_spoke: Arc<AtomicBool>,
+    count: impl Fn(u64) + Send + 'static,
 ) {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    while let Ok(count) = read.read(&mut buffer).await {
-        if count == 0 {
-            break;
+    let (sender, mut receiver) = mpsc::channel::<Chunk>(CHUNKS);
+    tokio::spawn(async move {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            count(length as u64);
+            if sender.send((Instant::now() + one_way, buffer[..length].to_vec())).await.is_err() {
+                break;
+            }
         }
-        if server_spoke.swap(false, Ordering::Relaxed) {
-            counters.round_trips.fetch_add(1, Ordering::Relaxed);
+    });
+    tokio::spawn(async move {
+        while let Some((at, bytes)) = receiver.recv().await {
+            sleep_until(at).await;
+            if to.write_all(&bytes).await.is_err() {
+                break;
+            }
         }
-        counters.to_server_bytes.fetch_add(count as u64, Ordering::Relaxed);
-        if sender.send((Instant::now() + one_way, buffer[..count].to_vec().into())).await.is_err() {
-            break;
-        }
-    }
-}
-
-async fn give_server(mut receiver: mpsc::Receiver<Chunk>, mut write: WriteHalf<DuplexStream>) {
-    while let Some((at, bytes)) = receiver.recv().await {
-        sleep_until(at).await;
-        if write.write_all(&Vec::from(bytes)).await.is_err() {
-            break;
-        }
-    }
-    let _ = write.shutdown().await;
-}
-
-async fn take_server(
-    mut read: ReadHalf<DuplexStream>,
-    sender: mpsc::Sender<Chunk>,
-    one_way: Duration,
-    counters: Arc<Counters>,
-    server_spoke: Arc<AtomicBool>,
-) {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    while let Ok(count) = read.read(&mut buffer).await {
-        if count == 0 {
-            break;
-        }
-        server_spoke.store(true, Ordering::Relaxed);
-        counters.to_client_bytes.fetch_add(count as u64, Ordering::Relaxed);
-        if sender.send((Instant::now() + one_way, buffer[..count].to_vec().into())).await.is_err() {
-            break;
-        }
-    }
-}
-
-async fn give_client(mut receiver: mpsc::Receiver<Chunk>, mut write: tokio::net::tcp::OwnedWriteHalf) {
-    while let Some((at, bytes)) = receiver.recv().await {
-        sleep_until(at).await;
-        if write.write_all(&Vec::from(bytes)).await.is_err() {
-            break;
-        }
-    }
-    let _ = write.shutdown().await;
+        let _ = to.shutdown().await;
+    });
 }

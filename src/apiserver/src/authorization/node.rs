@@ -12,7 +12,7 @@ const PREFIX: &str = "system:node:";
 /// Pod specs nest about ten levels deep.
 const MAX_DEPTH: usize = 24;
 /// By the key under which a pod spec refers to an object: its resource, and the field that names it.
-const REFERENCES: [(&str, &str, &str); 11] = [
+const REFERENCES: [(&str, &str, &str); 10] = [
     ("secret", "secrets", "secretName"),
     // A projected volume's source says `name` where a volume says `secretName`.
     ("secret", "secrets", "name"),
@@ -23,7 +23,6 @@ const REFERENCES: [(&str, &str, &str); 11] = [
     ("configMap", "configmaps", "name"),
     ("configMapRef", "configmaps", "name"),
     ("configMapKeyRef", "configmaps", "name"),
-    ("configMapSource", "configmaps", "name"),
     ("persistentVolumeClaim", "persistentvolumeclaims", "claimName"),
 ];
 

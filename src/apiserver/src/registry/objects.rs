@@ -51,6 +51,24 @@ impl Objects {
         self.ending.subscribe()
     }
 
+    /// Objects whose entries pass, decided before anything is decoded.
+    fn select(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        passes: impl Fn(&Entry) -> bool,
+    ) -> Vec<Arc<Value>> {
+        let Some(row) = self.catalog.stored(group, plural) else { return Vec::new() };
+        let entries = self.store.snapshot(&self.catalog.table(row)).entries;
+        entries
+            .iter()
+            .filter(|(key, _)| namespace.is_none_or(|namespace| catalog::split_key(key).0 == namespace))
+            .filter(|(_, entry)| passes(entry))
+            .map(|(_, entry)| Arc::new(self.decode(row, entry)))
+            .collect()
+    }
+
     pub(crate) fn entry(&self, row: &Resource, namespace: &str, name: &str) -> Option<Arc<Entry>> {
         self.store.get(&self.catalog.table(row), &catalog::key(row, namespace, name))
     }
@@ -114,13 +132,7 @@ impl ObjectReader for Objects {
     }
 
     fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
-        let Some(row) = self.catalog.stored(group, plural) else { return Vec::new() };
-        let entries = self.store.snapshot(&self.catalog.table(row)).entries;
-        entries
-            .iter()
-            .filter(|(key, _)| namespace.is_none_or(|namespace| catalog::split_key(key).0 == namespace))
-            .map(|(_, entry)| Arc::new(self.decode(row, entry)))
-            .collect()
+        self.select(group, plural, namespace, |_| true)
     }
 
     fn list_by_field(
@@ -131,15 +143,9 @@ impl ObjectReader for Objects {
         field: &str,
         value: &str,
     ) -> Vec<Arc<Value>> {
-        let Some(row) = self.catalog.stored(group, plural) else { return Vec::new() };
-        let entries = self.store.snapshot(&self.catalog.table(row)).entries;
-        let has = |entry: &Entry| entry.index.fields.iter().any(|(name, found)| **name == *field && **found == *value);
-        entries
-            .iter()
-            .filter(|(key, _)| namespace.is_none_or(|namespace| catalog::split_key(key).0 == namespace))
-            .filter(|(_, entry)| has(entry))
-            .map(|(_, entry)| Arc::new(self.decode(row, entry)))
-            .collect()
+        self.select(group, plural, namespace, |entry| {
+            entry.index.fields.iter().any(|(name, found)| **name == *field && **found == *value)
+        })
     }
 
     fn revision_of(&self, group: &str, plural: &str) -> u64 {

@@ -26,7 +26,7 @@ async fn a_drain_waits_for_a_budget_and_leaves_daemons() {
     memory.add_pod("w1", "agent-1", "DaemonSet");
     memory.add_pod("w2", "web-2", "ReplicaSet");
     memory.lock().budget_refuses = 3;
-    let (outcome, _) = run(&memory, &plan_of(inventory(), vec![drain(&[])])).await;
+    let (outcome, _) = run(&memory, &Plan::of(inventory(), vec![drain(&[])])).await;
     assert!(outcome.is_success(), "{:?}", outcome.failed);
     let left: Vec<String> = memory.lock().pods.iter().map(|pod| pod["metadata"]["name"].to_string()).collect();
     assert_eq!(left, ["\"agent-1\"", "\"web-2\""]);
@@ -39,7 +39,7 @@ async fn a_drain_that_a_budget_blocks_names_both() {
     memory.lock().budget_refuses = usize::MAX;
     let begun = Instant::now();
     let steps = vec![drain(&[]), step("w1/upgrade", nothing(), &["w1/drain"])];
-    let (outcome, _) = run(&memory, &plan_of(inventory(), steps)).await;
+    let (outcome, _) = run(&memory, &Plan::of(inventory(), steps)).await;
     let error = only_error(&outcome);
     assert_eq!(error.primary, "1 pod is still on w1 after 60 s");
     let detail = error.detail.as_deref().unwrap();
@@ -52,11 +52,11 @@ async fn a_drain_that_a_budget_blocks_names_both() {
 async fn a_pod_that_nothing_makes_anew_goes_only_if_the_plan_says_so() {
     let memory = Memory::default();
     memory.add_pod("w1", "alone", "");
-    let (outcome, _) = run(&memory, &plan_of(inventory(), vec![drain(&["end default/alone-2"])])).await;
+    let (outcome, _) = run(&memory, &Plan::of(inventory(), vec![drain(&["end default/alone-2"])])).await;
     assert!(only_error(&outcome).primary.contains("default/alone"));
     assert_eq!(memory.lock().pods.len(), 1);
     let told = vec!["default/alone is stopped for good: nothing makes it anew".to_owned()];
-    let (outcome, _) = run(&memory, &Plan { unavailable: told, ..plan_of(inventory(), vec![drain(&[])]) }).await;
+    let (outcome, _) = run(&memory, &Plan { unavailable: told, ..Plan::of(inventory(), vec![drain(&[])]) }).await;
     assert!(outcome.is_success(), "{:?}", outcome.failed);
     assert!(memory.lock().pods.is_empty());
 }
@@ -65,7 +65,7 @@ async fn a_pod_that_nothing_makes_anew_goes_only_if_the_plan_says_so() {
 async fn cordon_uncordon_and_delete_are_the_same_twice() {
     let memory = Memory::default();
     memory.add_node("w1");
-    let single = async |action: Action| run(&memory, &plan_of(inventory(), vec![step("w1/x", action, &[])])).await.0;
+    let single = async |action: Action| run(&memory, &Plan::of(inventory(), vec![step("w1/x", action, &[])])).await.0;
     for _ in 0..2 {
         assert!(single(Action::Cordon { control_planes: cp1() }).await.is_success());
         assert_eq!(memory.lock().nodes["w1"]["spec"]["unschedulable"], true);
@@ -86,7 +86,7 @@ async fn another_control_plane_is_asked_when_the_first_is_dead() {
     memory.change("cp1", |state| state.is_dead = true);
     let control_planes = vec!["cp1".to_owned(), "cp2".to_owned()];
     let cordon = step("w1/cordon", Action::Cordon { control_planes }, &[]);
-    let (outcome, _) = run(&memory, &plan_of(three(), vec![cordon])).await;
+    let (outcome, _) = run(&memory, &Plan::of(three(), vec![cordon])).await;
     assert!(outcome.is_success(), "{:?}", outcome.failed);
     assert_eq!(memory.lock().nodes["w1"]["spec"]["unschedulable"], true);
 }
@@ -109,7 +109,7 @@ async fn a_node_is_ready_only_by_a_report_of_its_present_program() {
         memory.lock().nodes.get_mut("w1").unwrap()["status"]["conditions"][0]["lastHeartbeatTime"] = json!(time)
     };
     report("2023-11-14T22:13:20Z");
-    let plan = plan_of(inventory(), vec![step("w1/ready", Action::WaitForNode { control_planes: cp1() }, &[])]);
+    let plan = Plan::of(inventory(), vec![step("w1/ready", Action::WaitForNode { control_planes: cp1() }, &[])]);
     let (outcome, _) = run(&memory, &plan).await;
     let error = only_error(&outcome);
     assert_eq!(error.primary, "the node is not Ready after 180 s: it has not reported since its program started");
@@ -126,7 +126,7 @@ async fn a_node_is_ready_only_by_a_report_of_its_present_program() {
 async fn a_change_that_could_cut_the_host_off_is_confirmed_or_told() {
     let memory = Memory::default();
     let action = || Action::Apply { resources: Vec::new(), revert_after_seconds: Some(60) };
-    let plan = plan_of(inventory(), vec![step("w1/network", action(), &[])]);
+    let plan = Plan::of(inventory(), vec![step("w1/network", action(), &[])]);
     let (outcome, _) = run(&memory, &plan).await;
     assert!(outcome.is_success());
     assert_eq!(memory.read("w1", |state| state.confirmed.clone()), ["word"]);
@@ -155,7 +155,7 @@ async fn documents_are_created_and_patched_by_what_was_applied_last() {
         inventory.manifests =
             vec![json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data})];
         let action = Action::Manifest { control_planes: cp1(), index: 0 };
-        let (outcome, events) = run(&memory, &plan_of(inventory, vec![step("cp1/manifest", action, &[])])).await;
+        let (outcome, events) = run(&memory, &Plan::of(inventory, vec![step("cp1/manifest", action, &[])])).await;
         assert!(outcome.is_success(), "{:?}", outcome.failed);
         let changes = events.into_iter().find_map(|event| match event {
             Event::StepSucceeded { changes, .. } => Some(changes),
@@ -187,10 +187,10 @@ fn hook(on: HookPlace, command: &str) -> Step {
 #[tokio::test(start_paused = true)]
 async fn hooks_run_on_hosts() {
     let memory = Memory::default();
-    let (outcome, _) = run(&memory, &plan_of(inventory(), vec![hook(HookPlace::Host, "true")])).await;
+    let (outcome, _) = run(&memory, &Plan::of(inventory(), vec![hook(HookPlace::Host, "true")])).await;
     assert!(outcome.is_success());
     assert_eq!(memory.read("w1", |state| state.ran.clone()), ["true for w1"]);
-    let (outcome, _) = run(&memory, &plan_of(inventory(), vec![hook(HookPlace::Host, "false")])).await;
+    let (outcome, _) = run(&memory, &Plan::of(inventory(), vec![hook(HookPlace::Host, "false")])).await;
     let error = only_error(&outcome);
     assert_eq!((error.primary.as_str(), error.detail.as_deref()), ("hook check ended with status 1", Some("out")));
 }
@@ -201,13 +201,13 @@ async fn hooks_run_here_and_end_with_their_deadline() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("alive");
     let command = format!("test \"$NARU_HOST/$NARU_ROLE\" = w1/worker && echo yes >&2 && exit 3 # {}", file.display());
-    let (outcome, _) = run(&memory, &plan_of(inventory(), vec![hook(HookPlace::Operator, &command)])).await;
+    let (outcome, _) = run(&memory, &Plan::of(inventory(), vec![hook(HookPlace::Operator, &command)])).await;
     let error = only_error(&outcome);
     assert_eq!((error.primary.as_str(), error.detail.as_deref()), ("hook check ended with status 3", Some("yes")));
     // A grandchild in the background ends as well.
     let command = format!("(sleep 3; touch {}) & wait", file.display());
     let begun = std::time::Instant::now();
-    let (outcome, _) = run(&memory, &plan_of(inventory(), vec![hook(HookPlace::Operator, &command)])).await;
+    let (outcome, _) = run(&memory, &Plan::of(inventory(), vec![hook(HookPlace::Operator, &command)])).await;
     assert!(only_error(&outcome).primary.contains("took longer than 1 s"));
     assert!(begun.elapsed() < Duration::from_secs(3));
     tokio::time::sleep(Duration::from_secs(4).saturating_sub(begun.elapsed())).await;

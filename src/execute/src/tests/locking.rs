@@ -28,7 +28,7 @@ async fn a_taken_lock_changes_nothing_and_names_its_holder() {
 async fn whoever_may_wait_gets_it_when_the_other_has_ended() {
     let memory = Memory::default();
     memory.change("cp1", |state| state.holder = Some((0, "ann".to_owned())));
-    let plan = plan_of(inventory(), vec![step("w1/a", nothing(), &[])]);
+    let plan = Plan::of(inventory(), vec![step("w1/a", nothing(), &[])]);
     let wait = |seconds| With { lock_wait: Some(Duration::from_secs(seconds)), ..With::default() };
     let (outcome, _) = run_with(&memory, &plan, wait(5)).await;
     assert!(matches!(outcome, Err(ExecuteError::Locked { .. })));
@@ -44,7 +44,7 @@ async fn whoever_may_wait_gets_it_when_the_other_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_majority_of_three_is_enough_and_less_is_let_go() {
     let memory = Memory::default();
-    let plan = plan_of(three(), vec![step("w1/a", nothing(), &[])]);
+    let plan = Plan::of(three(), vec![step("w1/a", nothing(), &[])]);
     memory.change("cp1", |state| state.is_dead = true);
     memory.change("cp2", |state| state.fence = 6);
     let (outcome, _) = run(&memory, &plan).await;
@@ -67,7 +67,7 @@ async fn a_majority_of_three_is_enough_and_less_is_let_go() {
 async fn two_at_once_are_never_both_in() {
     let memory = Memory::default();
     let executor_of = async |owner| {
-        let plan = plan_of(three(), vec![step("w1/a", slow(), &[])]);
+        let plan = Plan::of(three(), vec![step("w1/a", slow(), &[])]);
         run_with(&memory, &plan, With { owner, ..With::default() }).await.0
     };
     let (one, other) = tokio::join!(executor_of("one"), executor_of("other"));
@@ -91,7 +91,7 @@ fn long_plan() -> Plan {
         steps.push(Step { host: "w1".to_owned(), ..step(&format!("w1/{number}"), slow_again(number), &[]) });
         steps.last_mut().unwrap().needs = vec![format!("w1/{}", number - 1)];
     }
-    plan_of(inventory(), steps)
+    Plan::of(inventory(), steps)
 }
 
 /// An upload of its own each time, one second long.
@@ -164,7 +164,7 @@ async fn a_host_that_knows_a_later_run_stops_this_one() {
     let memory = Memory::default();
     memory.change("w1", |state| state.fence = 9);
     let steps = vec![step("w1/a", nothing(), &[]), step("w2/a", nothing(), &["w2/b"]), step("w2/b", slow(), &[])];
-    let (outcome, events) = run(&memory, &plan_of(inventory(), steps)).await;
+    let (outcome, events) = run(&memory, &Plan::of(inventory(), steps)).await;
     assert!(matches!(&outcome.stopped, Some(Stopped::TakenOver { .. })), "{:?}", outcome.stopped);
     let error = only_error(&outcome);
     assert!(error.hint.as_deref().unwrap().contains("taken over"), "{error:?}");

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 use naru_inventory::{Host, Inventory};
 use naru_observe::{Observation, ObserveOptions};
-use naru_plan::{Action, Artifact, PLAN_FORMAT, Plan, ProgramVersion, Programs, Step, desired};
+use naru_plan::{Action, Artifact, Plan, ProgramVersion, Programs, Step, desired};
 use tokio::sync::watch;
 
 use self::fleet::Memory;
@@ -48,33 +48,10 @@ async fn plan(memory: &Memory) -> Plan {
     naru_plan::plan(&inventory(), &observe(memory).await, &programs(), &naru_plan::Options::default())
 }
 
-/// A plan of one's own making.
-fn plan_of(inventory: Inventory, steps: Vec<Step>) -> Plan {
-    Plan {
-        format: PLAN_FORMAT,
-        inventory,
-        fingerprint: String::new(),
-        steps,
-        notes: Vec::new(),
-        findings: Vec::new(),
-        unavailable: Vec::new(),
-        max_failures: 0,
-    }
-}
-
 fn step(id: &str, action: Action, needs: &[&str]) -> Step {
-    Step {
-        id: id.to_owned(),
-        host: id.split('/').next().unwrap().to_owned(),
-        title: format!("do {id}"),
-        action,
-        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
-        changes: Vec::new(),
-        disruptions: Vec::new(),
-        reasons: Vec::new(),
-        deadline_seconds: 900,
-        batch: None,
-    }
+    let (host, name) = id.split_once('/').unwrap();
+    let needs = needs.iter().map(|need| (*need).to_owned()).collect();
+    Step { needs, ..Step::new(host, name, format!("do {id}"), action) }
 }
 
 fn nothing() -> Action {

@@ -82,7 +82,7 @@ async fn only_what_can_pass_is_tried_again_and_a_seed_repeats_the_pauses() {
         memory.change("w1", |state| state.fails = Some(kind));
         let (begun, with) = (Instant::now(), With { seed, ..With::default() });
         let (outcome, events) =
-            run_with(&memory, &plan_of(inventory(), vec![step("w1/a", nothing(), &[])]), with).await;
+            run_with(&memory, &Plan::of(inventory(), vec![step("w1/a", nothing(), &[])]), with).await;
         let tries = events.iter().filter(|event| matches!(event, Event::StepRetried { .. })).count();
         let hint = only_error(&outcome.unwrap()).hint.clone();
         (tries, begun.elapsed(), hint)
@@ -103,7 +103,7 @@ async fn an_interrupted_run_ends_its_steps_and_says_what_is_left() {
     let (sender, interrupt) = watch::channel(false);
     let upload = Action::Upload { artifacts: vec![artifact("naru-node")], neighbours: Vec::new() };
     let steps = vec![step("w1/a", upload, &[]), step("w1/b", nothing(), &["w1/a"]), step("w2/a", nothing(), &["w1/a"])];
-    let plan = plan_of(inventory(), steps);
+    let plan = Plan::of(inventory(), steps);
     let stopping = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         sender.send(true).unwrap();
@@ -134,12 +134,12 @@ async fn no_further_batch_begins_once_too_many_workers_failed() {
     };
     let memory = Memory::default();
     memory.change("w1", |state| state.fails = Some(FailureKind::Permanent));
-    let (outcome, events) = run(&memory, &plan_of(three(), steps())).await;
+    let (outcome, events) = run(&memory, &Plan::of(three(), steps())).await;
     assert_eq!(outcome.skipped, ["w1/b", "w2/a", "w3/a", "w3/z"]);
     let because = reason(&events, "w2/a");
     assert!(because.contains("1 worker failed (w1) where 0 may"), "{because}");
     // With one that may fail the next batch goes on, after the one before has ended.
-    let (outcome, events) = run(&memory, &Plan { max_failures: 1, ..plan_of(three(), steps()) }).await;
+    let (outcome, events) = run(&memory, &Plan { max_failures: 1, ..Plan::of(three(), steps()) }).await;
     assert_eq!(outcome.skipped, ["w1/b"]);
     let place = |wanted: &str| {
         let found = events.iter().position(|event| match event {
@@ -151,7 +151,7 @@ async fn no_further_batch_begins_once_too_many_workers_failed() {
     let failed = events.iter().position(|event| matches!(event, Event::StepFailed { .. })).unwrap();
     assert!(failed < place("w2/a") && place("w2/a") < place("w3/a"));
     memory.change("w2", |state| state.fails = Some(FailureKind::Permanent));
-    let (outcome, _) = run(&memory, &Plan { max_failures: 1, ..plan_of(three(), steps()) }).await;
+    let (outcome, _) = run(&memory, &Plan { max_failures: 1, ..Plan::of(three(), steps()) }).await;
     assert_eq!(outcome.skipped, ["w1/b", "w3/a", "w3/z"]);
 }
 
@@ -163,7 +163,7 @@ async fn steps_that_can_never_begin_are_told() {
         step("w2/a", nothing(), &["w2/b"]),
         step("w2/b", nothing(), &["w2/a"]),
     ];
-    let (outcome, events) = run(&memory, &plan_of(inventory(), steps)).await;
+    let (outcome, events) = run(&memory, &Plan::of(inventory(), steps)).await;
     assert_eq!(outcome.skipped, ["w1/a", "w2/a", "w2/b"]);
     assert!(reason(&events, "w1/a").contains("w1/none"));
 }
@@ -182,7 +182,7 @@ async fn a_large_fleet_costs_no_more_per_step() {
             steps.push(step(&id, nothing(), &needs.iter().map(String::as_str).collect::<Vec<_>>()));
         }
     }
-    let plan = plan_of(inventory, steps);
+    let plan = Plan::of(inventory, steps);
     let begun = std::time::Instant::now();
     let mut graph = crate::graph::Graph::new(&plan);
     let mut count = 0;

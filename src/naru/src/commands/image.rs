@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use fs_err as fs;
 use naru_execute::ProgramFiles;
-use naru_plan::{Action, Artifact, Step};
+use naru_plan::{Action, Artifact, Plan, Step};
 use naru_resources::Resource;
 use serde_json::Value as Json;
 
-use super::node::plan_of;
 use super::tell;
 use crate::artifacts::hash_file;
 use crate::cli::Terminal;
@@ -65,7 +64,7 @@ impl Image {
         session.found.files = ProgramFiles::new(files);
         let steps = names.iter().flat_map(|name| steps(name, &archives)).collect();
         let flow = Flow::new(&RunFlags::default(), terminal);
-        let ended = flow.just(&session, plan_of(&session, steps)).await?;
+        let ended = flow.just(&session, Plan::of(session.inventory.clone(), steps)).await?;
         if let Ended::Executed(plan, outcome) = &ended {
             tell(&summary(plan, outcome));
         }
@@ -80,33 +79,19 @@ impl Image {
 const STEP_SECONDS: u32 = 1_800;
 
 fn steps(host: &str, archives: &[Archive]) -> [Step; 2] {
-    let upload = format!("{host}/upload");
-    let step = |id: String, title: &str, action, needs| Step {
-        id,
-        host: host.to_owned(),
-        title: title.to_owned(),
-        action,
-        needs,
-        changes: Vec::new(),
-        disruptions: Vec::new(),
-        reasons: Vec::new(),
+    let step = |name: &str, title: &str, action| Step {
         deadline_seconds: STEP_SECONDS,
-        batch: None,
+        ..Step::new(host, name, title, action)
     };
     let images = archives.iter().flat_map(|archive| {
         let sha256 = &archive.artifact.sha256;
         archive.references.iter().map(|name| Resource::Image { reference: name.clone(), sha256: sha256.clone() })
     });
     let artifacts = archives.iter().map(|archive| archive.artifact.clone()).collect();
-    [
-        step(upload.clone(), "upload images", Action::Upload { artifacts, neighbours: Vec::new() }, Vec::new()),
-        step(
-            format!("{host}/images"),
-            "import images",
-            Action::Apply { resources: images.collect(), revert_after_seconds: None },
-            vec![upload],
-        ),
-    ]
+    let upload = step("upload", "upload images", Action::Upload { artifacts, neighbours: Vec::new() });
+    let import = Action::Apply { resources: images.collect(), revert_after_seconds: None };
+    let import = Step { needs: vec![upload.id.clone()], ..step("images", "import images", import) };
+    [upload, import]
 }
 
 fn open(path: &Path) -> Result<Archive, Failure> {

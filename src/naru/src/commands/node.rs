@@ -5,7 +5,7 @@ mod add;
 
 use clap::{Args, Subcommand};
 use naru_inventory::{HostState, edit};
-use naru_plan::{Action, PLAN_FORMAT, Plan, Step};
+use naru_plan::{Action, Plan, Step};
 
 use super::{apply, tell};
 use crate::cli::Terminal;
@@ -13,7 +13,7 @@ use crate::edit::File;
 use crate::exit::{Exit, Failure};
 use crate::flow::{Ended, Flow, RunFlags};
 use crate::report::{left_out, summary};
-use crate::session::{InventoryFlag, Look, Reach, Session};
+use crate::session::{InventoryFlag, Reach, Session};
 
 /// What a step about a Node object may take beyond what it waits for.
 const STEP_SECONDS: u32 = 60;
@@ -169,24 +169,13 @@ fn control_planes(session: &Session) -> Result<Vec<String>, Failure> {
 }
 
 fn step(host: &str, name: &str, title: &str, action: Action) -> Step {
-    Step {
-        id: format!("{host}/{name}"),
-        host: host.to_owned(),
-        title: title.to_owned(),
-        action,
-        needs: Vec::new(),
-        changes: Vec::new(),
-        disruptions: Vec::new(),
-        reasons: Vec::new(),
-        deadline_seconds: STEP_SECONDS,
-        batch: None,
-    }
+    Step { deadline_seconds: STEP_SECONDS, ..Step::new(host, name, title, action) }
 }
 
 /// Executes steps that no observation has to be made for.
 async fn execute(session: &Session, steps: Vec<Step>, flags: &RunFlags, terminal: Terminal) -> Result<Exit, Failure> {
     let flow = Flow::new(flags, terminal);
-    let plan = plan_of(session, steps);
+    let plan = Plan::of(session.inventory.clone(), steps);
     flow.show(&plan);
     if !flow.ask()? {
         return Ok(Exit::UserMistake);
@@ -199,23 +188,4 @@ async fn execute(session: &Session, steps: Vec<Step>, flags: &RunFlags, terminal
         tell(&left_out(plan));
     }
     Ok(ended.exit())
-}
-
-/// A plan of these steps and nothing else.
-pub(crate) fn plan_of(session: &Session, steps: Vec<Step>) -> Plan {
-    Plan {
-        format: PLAN_FORMAT,
-        inventory: session.inventory.clone(),
-        fingerprint: String::new(),
-        steps,
-        notes: Vec::new(),
-        findings: Vec::new(),
-        unavailable: Vec::new(),
-        max_failures: 0,
-    }
-}
-
-/// The look of verbs that change hosts by the inventory.
-pub(crate) fn whole_look() -> Look {
-    Look { preflight: true, ..Look::default() }
 }

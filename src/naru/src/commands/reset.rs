@@ -8,7 +8,6 @@ use naru_observe::{HostObservation, Observation, Problem};
 use naru_plan::{Action, Note, NoteKind, Options, Plan, Step};
 use naru_resources::Change;
 
-use super::node::plan_of;
 use super::{apply, tell};
 use crate::cli::Terminal;
 use crate::exit::{Exit, Failure};
@@ -88,7 +87,7 @@ impl Reset {
 
 /// Everything that Naru put on any host: workers first, so that control planes know of their end.
 fn whole(session: &Session, observation: &Observation) -> Plan {
-    let mut plan = plan_of(session, Vec::new());
+    let mut plan = Plan::of(session.inventory.clone(), Vec::new());
     plan.fingerprint = observation.fingerprint();
     let hosts = &session.inventory.spec.hosts;
     let mut workers = Vec::new();
@@ -152,18 +151,7 @@ fn steps(hooks: &[Hook], host: &Host, changes: Vec<Change>, needs: Vec<String>) 
     let mut steps: Vec<Step> = Vec::new();
     let mut add = |name: String, title: String, action, changes, deadline_seconds| {
         let needs = steps.last().map_or_else(|| needs.clone(), |last: &Step| vec![last.id.clone()]);
-        steps.push(Step {
-            id: format!("{}/{name}", host.name),
-            host: host.name.clone(),
-            title,
-            action,
-            needs,
-            changes,
-            disruptions: Vec::new(),
-            reasons: Vec::new(),
-            deadline_seconds,
-            batch: None,
-        });
+        steps.push(Step { needs, changes, deadline_seconds, ..Step::new(&host.name, &name, title, action) });
     };
     let of = |moment| hooks.iter().filter(move |hook| hook.when == moment && hook.is_for(host));
     let hook = |add: &mut dyn FnMut(String, String, Action, Vec<Change>, u32), hook: &Hook| {

@@ -3,13 +3,12 @@
 use clap::Args;
 use naru_inventory::edit;
 
-use super::node::whole_look;
 use super::{apply, tell};
 use crate::cli::Terminal;
 use crate::edit::File;
 use crate::exit::{Exit, Failure};
 use crate::flow::{Ended, Flow, RunFlags};
-use crate::session::{InventoryFile, Reach, Session};
+use crate::session::{InventoryFile, Look, Reach, Session};
 
 #[derive(Debug, Args)]
 #[command(
@@ -35,7 +34,8 @@ impl Upgrade {
         let edited = edit::set_version(&file.text, &self.to)?;
         tell(&file.diff(&edited, terminal.stderr));
         tell("\n");
-        let session = Session::of(file.parse(&edited)?, &self.inventory.file, &self.reach).await?.looking(whole_look());
+        let session =
+            Session::of(file.parse(&edited)?, &self.inventory.file, &self.reach).await?.looking(Look::whole());
         let write = || file.write(&file.text, &edited);
         let ended = flow.go(&session, &|session, seen| session.plan(seen), &write, false).await?;
         if let Ended::Nothing(plan) = &ended {

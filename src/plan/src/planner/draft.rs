@@ -9,9 +9,6 @@ use naru_resources::Change;
 use crate::desired::Stage;
 use crate::plan::{Action, Finding, Note, NoteKind, Step};
 
-/// Installing packages over a slow line is the longest there is.
-pub(super) const STEP_SECONDS: u32 = 900;
-
 /// Names of steps that belong to no stage.
 pub(super) mod name {
     pub(crate) const MACHINE: &str = "machine";
@@ -188,21 +185,14 @@ impl Draft {
         action: Action,
         changes: Vec<Change>,
     ) -> usize {
-        let id = match rung {
-            Some(version) => format!("{host}/{version}/{shown}"),
-            None => format!("{host}/{shown}"),
+        let shown = match rung {
+            Some(version) => format!("{version}/{shown}"),
+            None => shown.to_owned(),
         };
         let step = Step {
-            id,
-            host: host.to_owned(),
-            title: title.to_owned(),
-            action,
-            needs: Vec::new(),
             disruptions: changes.iter().filter_map(|change| change.disruption.clone()).collect(),
             changes,
-            reasons: Vec::new(),
-            deadline_seconds: STEP_SECONDS,
-            batch: None,
+            ..Step::new(host, &shown, title, action)
         };
         let number = self.steps.len();
         self.steps.push(Planned { step, name, rung: rung.map(str::to_owned), after: Vec::new(), is_dropped: false });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use naru_agent::{Checked, Failure};
-use naru_resources::{Authority, Change, Resource, normalized_reference};
+use naru_resources::{Authority, Change, Pending, Resource, normalized_reference};
 
 use super::certificates::refused;
 use super::files::{normalized, sysctl_values, without_swap};
@@ -12,46 +12,6 @@ use super::{Body, Machine};
 
 const SHORT_HASH: usize = 12;
 const SYSCTL_FILE: &str = "/etc/sysctl.d/90-naru.conf";
-
-/// What earlier resources of the same list are about to change.
-#[derive(Debug, Default)]
-pub struct Pending {
-    paths: BTreeSet<String>,
-    removed: BTreeSet<String>,
-}
-
-impl Pending {
-    pub(crate) fn note(&mut self, resource: &Resource) {
-        match resource {
-            Resource::Directory { path, .. } | Resource::File { path, .. } | Resource::Binary { path, .. } => {
-                self.paths.insert(path.clone());
-            }
-            Resource::Authority(authority) => {
-                self.paths.extend([authority.certificate_path.clone(), authority.key_path.clone()]);
-            }
-            Resource::Certificate(certificate) => {
-                self.paths.extend([certificate.certificate_path.clone(), certificate.key_path.clone()]);
-            }
-            Resource::KeyPair { private_path, public_path } => {
-                self.paths.extend([private_path.clone(), public_path.clone()]);
-            }
-            Resource::Absent { path } => {
-                self.paths.insert(path.clone());
-                self.removed.insert(path.clone());
-            }
-            _ => {}
-        }
-    }
-
-    pub(crate) fn removed(&self, path: &str) -> bool {
-        self.removed.contains(path)
-    }
-
-    pub(crate) fn changed<'a>(&'a self, path: &str) -> Option<&'a str> {
-        let below = format!("{}/", path.trim_end_matches('/'));
-        self.paths.iter().map(String::as_str).find(|changed| *changed == path || changed.starts_with(&below))
-    }
-}
 
 pub(crate) fn change(summary: impl Into<String>) -> Change {
     Change { resource: 0, summary: summary.into(), diff: None, disruption: None }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use naru_agent::{Entry, Failure, FailureKind};
-use naru_resources::{Authority, Resource, normalized_reference};
+use naru_resources::{Authority, Pending, Resource, normalized_reference};
 
 use super::certificates::refused;
-use super::check::Pending;
 use super::files::{normalized, sha256, sysctl_values, without_swap};
 use super::unit::{FOLDER, OF_PACKAGES, Wanted};
 use super::{Body, Machine, Signer, UnitModel};

@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use naru_agent::Entry;
 
 pub use self::certificates::{Issued, Key, Signer};
-pub use self::check::Pending;
 pub use self::files::{Body, FileModel};
 pub use self::micro::Micro;
 pub use self::unit::UnitModel;

@@ -1,8 +1,8 @@
 //! What must not be there any more, and drift: what is not as Naru left it.
 
-use naru_resources::{Change, Disruption};
+use naru_resources::{Change, Disruption, Pending};
 
-use super::check::{Pending, change};
+use super::check::change;
 use super::{Body, Machine, Micro};
 
 /// Kinds that are not removed but only forgotten: others may use them by now.

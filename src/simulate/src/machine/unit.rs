@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use naru_agent::{Failure, FailureKind};
-use naru_resources::{Change, Content, Disruption, Resource};
+use naru_resources::{Change, Content, Disruption, Pending, Resource};
 
-use super::check::{Pending, change, naive_diff};
+use super::check::{change, naive_diff};
 use super::{Body, Machine, Micro};
 
 pub(crate) const FOLDER: &str = "/etc/systemd/system";

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naru_agent::{ApiRequest, Failure, FailureKind, MissingArtifact, Request, Response, Target};
-use naru_resources::{Certificate, Change, Resource};
+use naru_resources::{Certificate, Change, Pending, Resource};
 use tokio::time::sleep;
 
 use super::etcd::ETCD_UNIT;
 use super::settle::CONTROL_PLANE_UNIT;
 use super::{Passage, Sealed, State, World};
-use crate::machine::{Body, Machine, Micro, Pending};
+use crate::machine::{Body, Machine, Micro};
 
 const FACTS_MS: u64 = 30;
 const CHECK_MS: u64 = 40;

@@ -3,13 +3,13 @@
 use clap::{Args, ValueEnum};
 use naru_inventory::{Effect, Host, Inventory, Role, Taint, edit};
 
-use super::{EXIT_CODES, whole_look};
+use super::EXIT_CODES;
 use crate::cli::Terminal;
 use crate::commands::{apply, tell};
 use crate::edit::File;
 use crate::exit::{Exit, Failure};
 use crate::flow::{Ended, Flow, RunFlags};
-use crate::session::{InventoryFlag, Reach, Session};
+use crate::session::{InventoryFlag, Look, Reach, Session};
 
 /// Names are tried up to here.
 const MAX_NUMBER: usize = 100_000;
@@ -88,7 +88,7 @@ impl Add {
         let inventory = file.parse(&edited)?;
         tell(&file.diff(&edited, terminal.stderr));
         tell("\n");
-        let session = Session::of(inventory, &self.inventory.file, &self.reach).await?.looking(whole_look());
+        let session = Session::of(inventory, &self.inventory.file, &self.reach).await?.looking(Look::whole());
         let write = || file.write(&file.text, &edited);
         let ended = flow.go(&session, &|session, seen| session.plan(seen), &write, false).await?;
         if let Ended::Nothing(_) = ended {
