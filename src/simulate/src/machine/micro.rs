@@ -298,6 +298,7 @@ impl Machine {
             Micro::Start { name, reads } | Micro::Restart { name, reads } => {
                 self.unit_mut(name).reads.clone_from(reads);
                 self.start_unit(name)?;
+                self.keep_found(name, reads);
             }
             Micro::Stop(name) => self.unit_mut(name).stop(),
             Micro::Import { reference, archive } => {
