@@ -160,7 +160,9 @@ async fn look(
         return Err(unexpected("the question for facts"));
     };
     let clock_skew_seconds = skew_seconds(facts.unix_time_ms, asked_ms, clock());
-    let resources = match desire(host, &facts) {
+    // Of one on its way out only what lies there matters: nothing that is wanted elsewhere may keep it from leaving.
+    let wanted = if host.state.is_present() { desire(host, &facts) } else { Ok(Vec::new()) };
+    let resources = match wanted {
         Ok(resources) => resources,
         Err(primary) => {
             let problem = Problem { kind: ProblemKind::Agent, primary, detail: None, hint: None };

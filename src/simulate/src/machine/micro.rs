@@ -44,6 +44,10 @@ pub enum Micro {
     Remove {
         path: String,
     },
+    /// Removes it, or gives back what was there before, and forgets it.
+    Discard {
+        path: String,
+    },
     Install {
         package: String,
     },
@@ -262,6 +266,7 @@ impl Machine {
                 }
             }
             Micro::Remove { path } => self.remove(path),
+            Micro::Discard { path } => self.discard(path),
             Micro::Install { package } => {
                 self.take_space(PACKAGE_BYTES)?;
                 self.install(package);
