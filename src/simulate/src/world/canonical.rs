@@ -71,7 +71,10 @@ fn of_machine(machine: &Machine, makers: &Makers<'_>, lines: &mut BTreeMap<Strin
     for (path, entry) in machine.manifest.iter().filter(|(_, entry)| entry.kind != "artifact") {
         // Whoever copies keys notes them as part of the authority.
         let kind = if entry.kind == "keyPair" { "authority" } else { &entry.kind };
-        lines.insert(format!("{host} manifest {path}"), format!("{kind} {}", entry.sha256));
+        // After a power cut a file may be listed without the hash of what was written, which is as good.
+        let there = machine.files.get(path).filter(|_| !entry.sha256.is_empty());
+        let is_other = there.is_some_and(|file| file.body.sha256() != entry.sha256);
+        lines.insert(format!("{host} manifest {path}"), format!("{kind}{}", if is_other { ", drifted" } else { "" }));
     }
     lines.insert(format!("{host} packages"), format!("{:?}", machine.packages));
     lines.insert(format!("{host} parameters"), format!("{:?}", machine.parameters));
