@@ -264,12 +264,7 @@ impl Machine {
                     self.originals.entry(path.clone()).or_insert((file.body.clone(), file.mode));
                 }
             }
-            Micro::Restore { path } => {
-                if let Some((body, mode)) = self.originals.remove(path) {
-                    self.put(path, body, mode);
-                    self.forget(path);
-                }
-            }
+            Micro::Restore { path } => self.restore(path),
             Micro::Remove { path } => self.remove(path),
             Micro::Discard { path } => self.discard(path),
             Micro::Forget { path } => self.forget(path),

@@ -141,6 +141,14 @@ impl Machine {
         }
     }
 
+    /// Gives back what was there before.
+    pub(crate) fn restore(&mut self, path: &str) {
+        if let Some((body, mode)) = self.originals.remove(path) {
+            self.put(path, body, mode);
+            self.forget(path);
+        }
+    }
+
     pub(crate) fn forget(&mut self, path: &str) {
         self.manifest.remove(path);
         self.modes.remove(path);
