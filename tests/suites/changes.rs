@@ -10,7 +10,7 @@ use naru_e2e::{Context, RequestLoop, Wish, command, difference, pinned, wait_unt
 use naru_machines::{ClusterSpec, ImageSpec, Provider, Release};
 use serde_json::Value;
 
-use crate::{Case, first_cluster};
+use crate::{Case, first_cluster, revert};
 
 const HOSTS: [&str; 3] = ["cp1", "w1", "w2"];
 const NODE_PORT: u16 = 30080;
@@ -24,6 +24,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case { name: "a label restarts nothing, and the plan says so", run: label },
         Case { name: "a registry mirror restarts containerd at most, as planned", run: mirror },
         Case { name: "two applies in a row lose no request", run: twice },
+        Case { name: "a change that cuts SSH off is put back by the host", run: revert::put_back },
+        Case { name: "or at its next start, should that be sooner", run: revert::put_back_at_start },
+        Case { name: "confirmed it stays, and goes when it is not wanted", run: revert::confirmed },
         Case { name: "status shows hosts and nodes, journal the last run", run: status_and_journal },
         Case { name: "an edited file is drift: shown, and mended by apply", run: drift },
         Case { name: "explain: a node that is well", run: explain_well },
