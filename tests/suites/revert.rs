@@ -96,7 +96,7 @@ pub(crate) fn confirmed(context: &Context) -> Result<()> {
 }
 
 fn nothing_is_left(context: &Context) -> Result<()> {
-    let left = context.on("w2", &format!("ls -d {FILE} {BOOT_UNIT} /var/lib/naru/revert/* 2>/dev/null || true"))?;
+    let left = context.on("w2", &format!("ls -d {FILE} {BOOT_UNIT} /var/lib/naru/revert/*/ 2>/dev/null || true"))?;
     ensure!(left.is_empty(), "left on the host:\n{left}");
     Ok(())
 }
