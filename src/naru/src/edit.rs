@@ -29,6 +29,10 @@ impl File {
         Ok(Self { path: path.to_owned(), text })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What an inventory of this text says.
     pub(crate) fn parse(&self, text: &str) -> Result<Inventory, Failure> {
         Ok(naru_inventory::parse(&self.path.to_string_lossy(), text)?)

@@ -213,8 +213,27 @@ fn edits_of_the_inventory_are_shown_and_kept_only_if_something_was_done() {
     insta::assert_snapshot!("node_add", seen(&naru(folder.path(), &[&add[..], &reach].concat())));
     let remove = ["node", "remove", "w1", "--yes"];
     insta::assert_snapshot!("node_remove", seen(&naru(folder.path(), &[&remove[..], &reach].concat())));
+    let replace = ["node", "replace", "w1", "root@192.0.2.29", "--yes"];
+    insta::assert_snapshot!("node_replace_dead", seen(&naru(folder.path(), &[&replace[..], &reach].concat())));
+    let named = ["--name", "w7"];
+    insta::assert_snapshot!("node_replace_named", seen(&naru(folder.path(), &[&replace[..], &named, &reach].concat())));
+    let control_plane = ["node", "replace", "cp1", "root@192.0.2.29", "--yes"];
+    let said = seen(&naru(folder.path(), &[&control_plane[..], &reach].concat()));
+    assert!(
+        said.contains("exit code: 2") && said.contains("refused: cp2: the control plane cannot be reached"),
+        "{said}"
+    );
     assert_eq!(fs_err::read_to_string(&file).unwrap(), before);
-    for wrong in [&["node", "remove", "w9"][..], &["node", "remove", "cp1"], &["node", "add", "192.0.2.21"]] {
+    for wrong in [
+        &["node", "remove", "w9"][..],
+        &["node", "remove", "cp1"],
+        &["node", "add", "192.0.2.21"],
+        &["node", "replace", "w9", "192.0.2.29"],
+        &["node", "replace", "w1", "192.0.2.22"],
+        &["node", "replace", "w1", "192.0.2.29", "--name", "w2"],
+        &["node", "replace", "w1", "192.0.2.29:ssh"],
+        &["node", "replace", "cp1", "192.0.2.29", "--name", "cp1"],
+    ] {
         let output = naru(folder.path(), &[wrong, &["--yes"], &reach].concat());
         assert_eq!(output.status.code(), Some(1), "{wrong:?}: {}", seen(&output));
     }

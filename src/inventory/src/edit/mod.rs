@@ -124,6 +124,9 @@ fn writer(text: &str) -> Result<Writer<'_>, EditError> {
 }
 
 fn index_of(inventory: &Inventory, name: &str) -> Result<usize, EditError> {
+    if inventory.spec.machines.is_some() {
+        return Err(EditError::Machines);
+    }
     let index = inventory.spec.hosts.iter().position(|host| host.name == name);
     index.ok_or_else(|| EditError::NoHost { name: name.to_owned() })
 }
