@@ -247,6 +247,12 @@ fn nothing_is_removed_without_a_yes() {
     let reset = |more: &[&str]| seen(&naru(folder.path(), &[&["reset", "--artifacts", "."], more].concat()));
     insta::assert_snapshot!("reset_in_a_pipe", reset(&[]));
     insta::assert_snapshot!("reset_unreachable", reset(&["--yes"]));
+    let said = reset(&["--yes", "--without-lock"]);
+    for part in ["exit code: 2", "1 are needed; going on without it, as asked", "w1, w2, cp1: it is not cleaned"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("error:"), "{said}");
+    assert!(reset(&["--yes", "--without-lock", "--host", "w1"]).starts_with("exit code: 1"));
     insta::assert_snapshot!("reset_unknown_host", reset(&["--yes", "--host", "w9"]));
     assert!(!folder.path().join("XDG_STATE_HOME").exists(), "no journal was begun");
 }
