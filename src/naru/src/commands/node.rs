@@ -5,7 +5,7 @@ mod add;
 mod replace;
 
 use clap::{Args, Subcommand};
-use naru_inventory::{HostState, edit};
+use naru_inventory::{HostState, Inventory, edit};
 use naru_plan::{Action, Colour, Plan, Step};
 
 use super::{apply, tell};
@@ -46,11 +46,9 @@ impl Node {
     }
 }
 
+/// What all of them take: where the inventory is, how the run goes, how hosts are reached.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
-pub(crate) struct Remove {
-    /// The host.
-    name: String,
+struct Changing {
     #[command(flatten)]
     inventory: InventoryFlag,
     #[command(flatten)]
@@ -59,16 +57,47 @@ pub(crate) struct Remove {
     reach: Reach,
 }
 
+impl Changing {
+    fn flow(&self, terminal: Terminal) -> Flow {
+        Flow::new(&self.run, terminal)
+    }
+
+    fn file(&self) -> Result<File, Failure> {
+        File::read(&self.inventory.file)
+    }
+
+    /// Of an inventory that lies, or will lie, in the file.
+    async fn session(&self, inventory: Inventory) -> Result<Session, Failure> {
+        Session::of(inventory, &self.inventory.file, &self.reach).await
+    }
+
+    /// Of the file as it is, which must know this host.
+    async fn session_with(&self, host: &str) -> Result<Session, Failure> {
+        let session = Session::open(&self.inventory.file, &self.reach).await?;
+        session.host(host)?;
+        Ok(session)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Remove {
+    /// The host.
+    name: String,
+    #[command(flatten)]
+    changing: Changing,
+}
+
 impl Remove {
     async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let flow = Flow::new(&self.run, terminal);
-        let file = File::read(&self.inventory.file)?;
+        let flow = self.changing.flow(terminal);
+        let file = self.changing.file()?;
         let leaving = match file.parse(&file.text)?.host(&self.name).is_some_and(|host| host.state.is_present()) {
             true => Leaving::of(&file, &self.name)?,
             false => Leaving::new(&file, file.text.clone(), &self.name)?,
         };
         leaving.tell(terminal.stderr);
-        let session = Session::of(file.parse(&leaving.text)?, &self.inventory.file, &self.reach).await?;
+        let session = self.changing.session(file.parse(&leaving.text)?).await?;
         leaving.go(&flow, &session, &|session, seen| session.plan(seen)).await
     }
 }
@@ -138,17 +167,12 @@ pub(crate) struct Drain {
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u32>,
     #[command(flatten)]
-    inventory: InventoryFlag,
-    #[command(flatten)]
-    run: RunFlags,
-    #[command(flatten)]
-    reach: Reach,
+    changing: Changing,
 }
 
 impl Drain {
     async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let session = Session::open(&self.inventory.file, &self.reach).await?;
-        session.host(&self.name)?;
+        let session = self.changing.session_with(&self.name).await?;
         let rollout = &session.inventory.spec.rollout;
         let timeout_seconds = self.timeout.unwrap_or(rollout.drain_timeout_seconds);
         let control_planes = control_planes(&session)?;
@@ -165,7 +189,7 @@ impl Drain {
                 ..step(&self.name, "drain", "evict its pods", Action::Drain { control_planes, timeout_seconds })
             },
         ];
-        execute(&session, steps, &self.run, terminal).await
+        execute(&session, steps, &self.changing.flow(terminal)).await
     }
 }
 
@@ -175,21 +199,16 @@ pub(crate) struct Uncordon {
     /// The host.
     name: String,
     #[command(flatten)]
-    inventory: InventoryFlag,
-    #[command(flatten)]
-    run: RunFlags,
-    #[command(flatten)]
-    reach: Reach,
+    changing: Changing,
 }
 
 impl Uncordon {
     async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let session = Session::open(&self.inventory.file, &self.reach).await?;
-        session.host(&self.name)?;
+        let session = self.changing.session_with(&self.name).await?;
         let control_planes = control_planes(&session)?;
         let steps =
             vec![step(&self.name, "uncordon", "new pods on the node again", Action::Uncordon { control_planes })];
-        execute(&session, steps, &self.run, terminal).await
+        execute(&session, steps, &self.changing.flow(terminal)).await
     }
 }
 
@@ -206,8 +225,7 @@ fn step(host: &str, name: &str, title: &str, action: Action) -> Step {
 }
 
 /// Executes steps that no observation has to be made for.
-async fn execute(session: &Session, steps: Vec<Step>, flags: &RunFlags, terminal: Terminal) -> Result<Exit, Failure> {
-    let flow = Flow::new(flags, terminal);
+async fn execute(session: &Session, steps: Vec<Step>, flow: &Flow) -> Result<Exit, Failure> {
     let plan = Plan::of(session.inventory.clone(), steps);
     flow.show(&plan);
     if !flow.ask()? {

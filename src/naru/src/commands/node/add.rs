@@ -3,13 +3,13 @@
 use clap::{Args, ValueEnum};
 use naru_inventory::{Effect, Host, Inventory, Role, Ssh, Taint, edit};
 
-use super::EXIT_CODES;
+use super::{Changing, EXIT_CODES};
 use crate::cli::Terminal;
 use crate::commands::{apply, tell};
 use crate::edit::File;
 use crate::exit::{Exit, Failure};
-use crate::flow::{Ended, Flow, Planner, RunFlags};
-use crate::session::{InventoryFlag, Look, Reach, Session};
+use crate::flow::{Ended, Flow, Planner};
+use crate::session::{Look, Session};
 
 /// Names are tried up to here.
 const MAX_NUMBER: usize = 100_000;
@@ -36,11 +36,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "KEY")]
     host_key: Option<String>,
     #[command(flatten)]
-    inventory: InventoryFlag,
-    #[command(flatten)]
-    run: RunFlags,
-    #[command(flatten)]
-    reach: Reach,
+    changing: Changing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,14 +77,14 @@ fn taint(text: &str) -> Result<Taint, String> {
 
 impl Add {
     pub(super) async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let flow = Flow::new(&self.run, terminal);
-        let file = File::read(&self.inventory.file)?;
+        let flow = self.changing.flow(terminal);
+        let file = self.changing.file()?;
         let host = self.host(&file.parse(&file.text)?)?;
         let edited = edit::add_host(&file.text, &host)?;
         let inventory = file.parse(&edited)?;
         tell(&file.diff(&edited, terminal.stderr));
         tell("\n");
-        let session = Session::of(inventory, &self.inventory.file, &self.reach).await?.looking(Look::whole());
+        let session = self.changing.session(inventory).await?.looking(Look::whole());
         join(&flow, &session, &file, &edited, &|session, seen| session.plan(seen), &host.name).await
     }
 

@@ -9,13 +9,13 @@ use naru_plan::{Action, Note, NoteKind, Plan};
 use naru_resources::{Change, Disruption};
 
 use super::add::{Target, free_name, join};
-use super::{Leaving, control_planes, step};
+use super::{Changing, Leaving, control_planes, step};
 use crate::cli::Terminal;
 use crate::commands::tell;
 use crate::edit::File;
 use crate::exit::{Exit, Failure};
-use crate::flow::{Flow, RunFlags};
-use crate::session::{InventoryFlag, Look, Reach, Session};
+use crate::flow::Flow;
+use crate::session::{Look, Session};
 
 const HELP: &str =
     "The new machine gets role, labels, taints, annotations, kubelet settings and place in the inventory \
@@ -44,17 +44,13 @@ pub(crate) struct Replace {
     #[arg(long, value_name = "KEY")]
     host_key: Option<String>,
     #[command(flatten)]
-    inventory: InventoryFlag,
-    #[command(flatten)]
-    run: RunFlags,
-    #[command(flatten)]
-    reach: Reach,
+    changing: Changing,
 }
 
 impl Replace {
     pub(super) async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let flow = Flow::new(&self.run, terminal);
-        let file = File::read(&self.inventory.file)?;
+        let flow = self.changing.flow(terminal);
+        let file = self.changing.file()?;
         let target = Target::parse(&self.target)?;
         let now = file.parse(&file.text)?;
         if let Some(new) = self.begun(&now, &target)? {
@@ -102,7 +98,7 @@ impl Replace {
     }
 
     async fn session(&self, file: &File, text: &str) -> Result<Session, Failure> {
-        let session = Session::of(file.parse(text)?, &self.inventory.file, &self.reach).await?;
+        let session = self.changing.session(file.parse(text)?).await?;
         Ok(session.looking(Look::whole()))
     }
 
@@ -175,7 +171,7 @@ impl Replace {
         if !is_elsewhere {
             few.spec.hosts.retain(|host| host.name != old.name);
         }
-        let session = Session::of(few, &self.inventory.file, &self.reach).await?;
+        let session = self.changing.session(few).await?;
         Ok(sign_of_life(&flow.observe(&session).await, &old.name))
     }
 

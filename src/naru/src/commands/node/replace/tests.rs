@@ -118,6 +118,8 @@ fn a_dead_machines_node_goes_before_the_new_one_takes_its_name() {
     let order = order(&plan);
     let of_new = order.iter().filter(|id| id.starts_with("w2/")).copied().next();
     assert_eq!(of_new, Some("w2/delete-node"));
+    let mut later = plan.steps.iter().filter(|step| step.host == "w2" && step.id != "w2/delete-node");
+    assert!(later.all(|step| step.needs.iter().any(|need| need.starts_with("w2/"))), "{plan:#?}");
     let labels = plan.steps.iter().find(|step| step.id == "w2/labels").unwrap();
     assert!(labels.changes.iter().any(|change| change.summary.contains("disk")), "labels of the deleted node count");
     assert!(plan.notes.iter().any(|note| note.text.contains("certificate")));
