@@ -255,7 +255,7 @@ fn handed_on(
     plan
 }
 
-/// A new machine joins under a name of its own; the old one leaves when it is Ready, so that there is room all the time.
+/// A new machine joins under a name of its own; the old one leaves when it is Ready, so that there is room all along.
 fn beside(session: &Session, seen: &Observation, old: &Host, new: &str) -> Plan {
     let is_there = node(seen, new).is_some_and(|node| node.ready);
     relieved(session.plan(seen), old, new, is_there)

@@ -137,6 +137,46 @@ fn a_name_is_not_taken_from_a_node_that_is_ready() {
     assert!(handed(vec![Twist::Unreachable("w2")]).is_refused(), "the new machine does not answer");
 }
 
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    replace: Replace,
+}
+
+fn replace(arguments: &[&str]) -> Replace {
+    let line = <Line as clap::Parser>::try_parse_from([&["replace"], arguments].concat());
+    line.unwrap_or_else(|error| panic!("{error}")).replace
+}
+
+#[test]
+fn what_was_begun_goes_on_with_the_machine_that_is_there() {
+    let leaving = format!("{W2}, state: absent");
+    let inventory = |w2: &str| applied(&[CP1, "name: w3, role: worker, address: 10.0.0.23", w2]).inventory();
+    let begun = |replace: &Replace, w2: &str| {
+        replace.begun(&inventory(w2), &Target::parse(&replace.target).unwrap()).map(|new| new.map(|new| new.name))
+    };
+    let plain = replace(&["w2", "root@10.0.0.23"]);
+    assert_eq!(begun(&plain, &leaving).unwrap().as_deref(), Some("w3"));
+    assert_eq!(begun(&plain, W2).unwrap(), None, "w3 is somebody else's machine");
+    assert!(begun(&replace(&["w2", "root@10.0.0.23", "--name", "w4"]), &leaving).is_err());
+    assert_eq!(begun(&replace(&["w2", "root@10.0.0.24"]), &leaving).unwrap(), None);
+}
+
+#[test]
+fn the_new_machine_is_for_what_the_old_one_was_for() {
+    let old = "name: w2, role: worker, address: 10.0.0.22, user: ann, port: 2222, hostKey: SHA256:\
+               abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq, labels: {disk: ssd}";
+    let inventory = applied(&[CP1, W1, old]).inventory();
+    let old = inventory.host("w2").unwrap();
+    let new = |target: &str| {
+        let replace = replace(&["w2", target]);
+        replace.host(&inventory, old, &Target::parse(target).unwrap(), "w4".to_owned())
+    };
+    let expected = Host { name: "w4".to_owned(), address: "10.0.0.9".to_owned(), host_key: None, ..old.clone() };
+    assert_eq!(new("10.0.0.9"), expected, "no key of another machine");
+    assert_eq!(new("root@10.0.0.9:22"), Host { user: Some("root".to_owned()), port: Some(22), ..expected });
+}
+
 #[test]
 fn only_silence_is_no_sign_of_life() {
     let seen = |twists| scenario(&[CP1, W1, W2], twists).observation();
