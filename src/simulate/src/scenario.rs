@@ -36,16 +36,7 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// Scenarios in which the simulator has found what is not mended yet, and what.
-pub const WAITING: &[(&str, &str)] = &[
-    (
-        "fresh-three-control-planes",
-        "killed between etcd and control plane of the first host, no later run goes on: nobody asks that etcd for members",
-    ),
-    (
-        "all-control-planes-exchanged",
-        "while the leaving control plane is silent for a moment, the new one is set up without members to ask",
-    ),
-];
+pub const WAITING: &[(&str, &str)] = &[];
 
 /// What needs a provider, processes on the operator's machine, or a world that stays broken is left to other tests.
 fn is_playable(scenario: &scenarios::Scenario) -> bool {
