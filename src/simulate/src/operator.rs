@@ -9,7 +9,7 @@ use naru_agent::Facts;
 use naru_execute::{Event, ExecuteError, Executor, Limits, Outcome, ProgramFiles, Random};
 use naru_inventory::{Host, Inventory};
 use naru_observe::{ObserveOptions, observe};
-use naru_plan::{Action, Options, Plan, Programs, Step, desired, plan};
+use naru_plan::{Options, Plan, Programs, Step, desired, plan};
 use naru_resources::Disruption;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -196,13 +196,9 @@ fn announced(steps: &[Step]) -> BTreeSet<(String, String)> {
             Disruption::StartUnit(unit) | Disruption::RestartUnit(unit) | Disruption::StopUnit(unit) => {
                 Some(unit.clone())
             }
-            // Whatever runs there stops.
-            Disruption::RemoveNode(_) => Some("*".to_owned()),
             _ => None,
         });
-        // A reset stops whatever is ours there.
-        let all = (step.action == Action::Reset).then(|| "*".to_owned());
-        units.chain(all).map(move |unit| (host.clone(), unit)).collect::<Vec<_>>()
+        units.map(move |unit| (host.clone(), unit)).collect::<Vec<_>>()
     };
     steps.iter().flat_map(of_step).collect()
 }
