@@ -30,6 +30,10 @@ pub(crate) struct Reset {
     /// Only this host; it leaves the cluster first. Repeat for more. Default: the whole cluster.
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
+    /// Go on where too few control planes answer for the lock, as they are gone for good: every host that answers is
+    /// cleaned. Given up: nothing keeps another naru that still reaches them from changing the same hosts meanwhile.
+    #[arg(long, conflicts_with = "hosts")]
+    without_lock: bool,
     #[command(flatten)]
     run: RunFlags,
     #[command(flatten)]
@@ -56,6 +60,7 @@ impl Reset {
         };
         let flow = Flow::new(&self.run, terminal).with_word(of, cluster)?;
         if self.hosts.is_empty() {
+            let flow = flow.with_choice_of_no_lock(self.without_lock);
             let ended = flow.go(&session, &whole, &|| Ok(()), false).await?;
             return Ok(self.conclude(&flow, &ended));
         }
@@ -104,6 +109,14 @@ fn whole(session: &Session, observation: &Observation) -> Plan {
         }
         workers = plan.steps.iter().map(|step| step.id.clone()).collect();
     }
+    let off = observation.hosts.iter().filter(|(_, seen)| matches!(seen, HostObservation::Missing { is_off: true }));
+    plan.notes.extend(off.map(|(name, _)| Note {
+        kind: NoteKind::Skipped,
+        host: Some(name.clone()),
+        text: "it is not cleaned: its machine is off".to_owned(),
+        detail: None,
+        hint: Some("naru machines delete removes machines".to_owned()),
+    }));
     plan
 }
 
