@@ -108,6 +108,7 @@ async fn run_long(memory: &Memory, plan: &Plan) -> Outcome {
         fleet: memory,
         programs: &programs,
         sink: &sink,
+        commands: &Shell,
         limits: Limits::default(),
         interrupt: never(),
         owner: "test".to_owned(),
