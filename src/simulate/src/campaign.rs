@@ -233,6 +233,7 @@ impl Case {
             FaultKind::Kill,
             FaultKind::Kill,
             FaultKind::KillUnnoticed { after_ms: random.between(1_000, 90_000) },
+            FaultKind::Pause { for_ms: random.between(1_000, 300_000) },
             FaultKind::DropRequest,
             FaultKind::DropAnswer,
             FaultKind::SwallowAnswer,

@@ -152,6 +152,12 @@ impl SimulatedAgent {
         }
         match self.world.pass(self.operator, &self.host) {
             Passage::Free => None,
+            Passage::Hit(FaultKind::Pause { .. }) => {
+                if let Some(end) = self.world.pause_end(self.operator) {
+                    tokio::time::sleep_until(end).await;
+                }
+                None
+            }
             Passage::Hit(FaultKind::Kill | FaultKind::KillUnnoticed { .. } | FaultKind::Freeze) => {
                 std::future::pending().await
             }
