@@ -149,7 +149,8 @@ impl Scenario {
         for twist in &self.twists {
             apply_twist(&mut state, twist, &mut random);
         }
-        let ((), state) = simulation(state, |_| Box::pin(sleep(REST)));
+        let ((), mut state) = simulation(state, |_| Box::pin(sleep(REST)));
+        state.hooks.clear();
         Ok(state)
     }
 

@@ -40,16 +40,15 @@ impl State {
         if fence < highest {
             self.violation(format!("{name} changed {host} ({what}) with fence {fence}, but {highest} was said there"));
         }
-        let other = self
-            .operators
-            .iter()
-            .enumerate()
-            .find(|(number, one)| *number != session.operator && one.fence == fence && one.has_changed);
-        if let Some((_, other)) = other {
-            let other = other.name.clone();
-            self.violation(format!("{name} changed {host} ({what}) under fence {fence}, as {other} did"));
+        let users = self.fence_users.entry(fence).or_default();
+        let is_another = users.last() != Some(&session.operator);
+        let is_back = is_another && users.contains(&session.operator);
+        if is_another {
+            users.push(session.operator);
         }
-        self.operators[session.operator].has_changed = true;
+        if is_back {
+            self.violation(format!("{name} changed {host} ({what}) after somebody else did under its fence {fence}"));
+        }
     }
 
     /// What a small change of a host disturbs must have been announced, and must leave etcd its majority.

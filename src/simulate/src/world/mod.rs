@@ -79,6 +79,8 @@ pub struct State {
     pub(crate) operators: Vec<Operator>,
     /// The highest fence that was said on each host while these operators were at work.
     pub(crate) said_fences: BTreeMap<String, u64>,
+    /// Which operators have changed something under a fence, one after the other.
+    pub(crate) fence_users: BTreeMap<u64, Vec<usize>>,
     /// Commands of hooks that were run to their ends, in their order.
     pub hooks: Vec<RanHook>,
     pub violations: Vec<String>,
@@ -130,7 +132,13 @@ pub(crate) struct Operator {
     pub(crate) hooks_after: BTreeSet<(String, String)>,
     pub(crate) hooks_ran: BTreeSet<(String, String)>,
     pub(crate) rollout: Rollout,
-    pub(crate) has_changed: bool,
+}
+
+impl Operator {
+    /// It says nothing to anybody for now.
+    fn is_silent(&self) -> bool {
+        self.is_stopped || self.pause_end.is_some_and(|end| Instant::now() < end)
+    }
 }
 
 /// What becomes of somebody who passes a point.
@@ -274,6 +282,7 @@ impl World {
             last.sessions.clear();
             last.operators.clear();
             last.said_fences.clear();
+            last.fence_users.clear();
             last
         })
     }
@@ -309,6 +318,12 @@ impl World {
     pub fn pause_end(&self, operator: usize) -> Option<Instant> {
         let end = self.state.lock().operators[operator].pause_end;
         end.filter(|end| Instant::now() < *end)
+    }
+
+    /// The fence under which an operator holds the lock, or believes that it does; zero before.
+    #[must_use]
+    pub fn fence(&self, operator: usize) -> u64 {
+        self.state.lock().operators[operator].fence
     }
 
     /// The operator's plan: what it may change, what it announced, and what it promises.

@@ -70,17 +70,12 @@ impl State {
     /// Whoever holds a lock and has heard nothing for long counts its operator as gone.
     fn let_go(&mut self) {
         let now_ms = self.now_ms;
-        let silent = |operator: &super::Operator| {
-            operator.is_stopped || operator.pause_end.is_some_and(|end| tokio::time::Instant::now() < end)
-        };
-        let silent: Vec<bool> = self.operators.iter().map(silent).collect();
-        let isolated: BTreeSet<String> =
-            self.isolated_until.iter().filter(|(_, until)| now_ms < **until).map(|(host, _)| host.clone()).collect();
-        for session in self.sessions.values_mut() {
-            let is_heard = !silent[session.operator] && !isolated.contains(&session.host);
+        for session in self.sessions.values_mut().filter(|session| session.lock.is_some()) {
+            let is_isolated = self.isolated_until.get(&session.host).is_some_and(|until| now_ms < *until);
+            let is_heard = !self.operators[session.operator].is_silent() && !is_isolated;
             if session.is_busy || is_heard {
                 session.heard_ms = now_ms;
-            } else if session.lock.is_some() && now_ms >= session.heard_ms + LOCK_SILENCE_MS {
+            } else if now_ms >= session.heard_ms + LOCK_SILENCE_MS {
                 session.ends_at.get_or_insert(now_ms);
             }
         }
@@ -121,8 +116,9 @@ impl State {
         if let Some(owner) = self.holder(id) {
             return Err(locked(&owner));
         }
+        let now_ms = self.now_ms;
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.lock = Some(owner.to_owned());
+            (session.lock, session.heard_ms) = (Some(owner.to_owned()), now_ms);
         }
         Ok(self.machines[&host].fence)
     }
