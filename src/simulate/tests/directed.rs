@@ -71,7 +71,6 @@ fn check_overtaken(of_first: &str, of_second: &str) {
         refused += u64::from(is_told);
         let moved = difference(&played.between.canonical(), &played.end.canonical());
         assert_eq!(moved, Vec::<String>::new(), "stopped at point {at_point}, then went on");
-        assert_eq!(played.end.changes, played.between.changes, "stopped at point {at_point}, then changed something");
     }
     assert!(refused * 2 > case.points, "{refused} of {} points: the first was seldom told", case.points);
 }
