@@ -67,6 +67,13 @@ struct Status {
     errors: Vec<String>,
 }
 
+impl Status {
+    /// It answers, knows a leader, and has raised no alarm.
+    fn is_healthy(&self) -> bool {
+        self.leader != 0 && self.errors.is_empty()
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Header {
     member_id: u64,
@@ -108,6 +115,10 @@ pub(crate) fn answer(host: &Host, request: &EtcdRequest) -> Result<Vec<EtcdMembe
         EtcdRequest::Promote { name } => {
             let member = find(name).ok_or_else(|| missing(name))?;
             if member.is_learner {
+                // etcd itself asks only how much the learner knows, not whether it is still there.
+                if !access.statuses().get(&member.id).is_some_and(Status::is_healthy) {
+                    return Err(silent(name));
+                }
                 access.change(&["member", "promote", &format!("{:x}", member.id)])?;
             }
         }
@@ -127,6 +138,15 @@ pub(crate) fn answer(host: &Host, request: &EtcdRequest) -> Result<Vec<EtcdMembe
     Ok(described(&members, &access.statuses()))
 }
 
+fn silent(learner: &str) -> Failure {
+    Failure {
+        kind: FailureKind::Transient,
+        message: format!("{learner} does not answer, so it is not made a voter"),
+        detail: Some("a voter that is away counts against the majority".to_owned()),
+        hint: None,
+    }
+}
+
 fn described(members: &[Member], statuses: &BTreeMap<u64, Status>) -> Vec<EtcdMember> {
     let describe = |member: &Member| {
         let status = statuses.get(&member.id);
@@ -136,8 +156,7 @@ fn described(members: &[Member], statuses: &BTreeMap<u64, Status>) -> Vec<EtcdMe
             peer_url: member.peer_urls.first().cloned().unwrap_or_default(),
             is_learner: member.is_learner,
             is_leader: status.is_some_and(|status| status.leader == member.id),
-            // It answers, knows a leader, and has raised no alarm.
-            is_healthy: status.is_some_and(|status| status.leader != 0 && status.errors.is_empty()),
+            is_healthy: status.is_some_and(Status::is_healthy),
         }
     };
     members.iter().map(describe).collect()

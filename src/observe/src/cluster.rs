@@ -168,7 +168,7 @@ pub(crate) async fn observe_cluster(
     ClusterObservation { api: ApiState::Ready, nodes: Some(nodes), etcd, manifests }
 }
 
-async fn etcd_members(agent: &dyn HostAgent) -> Option<Vec<EtcdMember>> {
+pub(crate) async fn etcd_members(agent: &dyn HostAgent) -> Option<Vec<EtcdMember>> {
     match agent.call(Request::Etcd(EtcdRequest::Members)).await {
         Ok(Response::EtcdMembers { mut members }) => {
             members.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));

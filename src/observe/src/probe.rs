@@ -8,7 +8,7 @@ use naru_agent::{Facts, Request, Response};
 use naru_inventory::{Host, Inventory, Store};
 use naru_resources::Resource;
 
-use crate::cluster::{PodsOf, Questions, observe_cluster};
+use crate::cluster::{PodsOf, Questions, etcd_members, observe_cluster};
 use crate::options::Room;
 use crate::preflight::preflight;
 use crate::{
@@ -17,6 +17,8 @@ use crate::{
 };
 
 const NODE_UNIT: &str = "naru-node.service";
+const CONTROL_PLANE_UNIT: &str = "naru-control-plane.service";
+const ETCD_UNIT: &str = "naru-etcd.service";
 const NODE_PROGRAM: &str = "/naru-node";
 /// A clock that is off by less may as well be the line's slowness.
 const SKEW_TOLERANCE_MS: i64 = 1_000;
@@ -92,9 +94,11 @@ async fn cluster(
         .spec
         .hosts
         .iter()
-        .filter(|host| observation.reached(&host.name).is_some_and(|reached| runs_control_plane(&reached.facts)))
+        .filter(|host| observation.reached(&host.name).is_some_and(|reached| knows_of_cluster(&reached.facts)))
         .partition(|host| host.state.is_present());
-    for host in staying.into_iter().chain(leaving) {
+    let hosts = || staying.iter().chain(&leaving);
+    let runs = |host: &Host, unit| observation.reached(&host.name).is_some_and(|reached| runs(&reached.facts, unit));
+    for host in hosts().filter(|host| runs(host, CONTROL_PLANE_UNIT)) {
         let Ok(agent) = fleet.connect(host).await else { continue };
         let asked = observe_cluster(agent.as_ref(), &host.name, questions).await;
         let etcd = asked.etcd.clone().or(seen.etcd);
@@ -103,12 +107,24 @@ async fn cluster(
             break;
         }
     }
+    // A run that was killed may have left an etcd that no control plane asks yet.
+    for host in hosts().filter(|host| questions.has_etcd && !runs(host, CONTROL_PLANE_UNIT)) {
+        if seen.etcd.is_some() {
+            break;
+        }
+        let Ok(agent) = fleet.connect(host).await else { continue };
+        seen.etcd = etcd_members(agent.as_ref()).await;
+    }
     seen
 }
 
-fn runs_control_plane(facts: &Facts) -> bool {
+fn runs(facts: &Facts, unit: &str) -> bool {
     let active = |state: &str| matches!(state, "active" | "activating" | "reloading");
-    facts.units.iter().any(|unit| unit.name.starts_with("naru-control-plane") && active(&unit.active_state))
+    facts.units.iter().any(|state| state.name == unit && active(&state.active_state))
+}
+
+fn knows_of_cluster(facts: &Facts) -> bool {
+    runs(facts, CONTROL_PLANE_UNIT) || runs(facts, ETCD_UNIT)
 }
 
 /// Whether Naru has never set this host up, or has cleaned it since.
@@ -144,7 +160,9 @@ async fn look(
         return Err(unexpected("the question for facts"));
     };
     let clock_skew_seconds = skew_seconds(facts.unix_time_ms, asked_ms, clock());
-    let resources = match desire(host, &facts) {
+    // Of one on its way out only what lies there matters: nothing that is wanted elsewhere may keep it from leaving.
+    let wanted = if host.state.is_present() { desire(host, &facts) } else { Ok(Vec::new()) };
+    let resources = match wanted {
         Ok(resources) => resources,
         Err(primary) => {
             let problem = Problem { kind: ProblemKind::Agent, primary, detail: None, hint: None };

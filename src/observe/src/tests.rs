@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
-use naru_agent::{ApiRequest, ApiResponse, Checked, EtcdMember, Facts, ListeningPort, Request, Response, UnitState};
+use naru_agent::{
+    ApiRequest, ApiResponse, Checked, EtcdMember, Facts, Failure, FailureKind, ListeningPort, Request, Response,
+    UnitState,
+};
 use naru_inventory::{Host, Inventory};
 use naru_resources::{Change, Resource};
 use serde_json::{Value as Json, json};
@@ -21,6 +24,8 @@ struct World {
     dead: Vec<String>,
     /// Hosts whose node program is another one.
     old: Vec<String>,
+    /// Hosts that cannot be compared with anything that is wanted.
+    incomparable: Vec<String>,
     /// Ports of a host that nobody can reach.
     blocked: Vec<(String, u16)>,
     /// Who listens for a probe now.
@@ -103,6 +108,10 @@ impl HostAgent for Agent {
         world.asked.push(format!("{}: {what}", self.name));
         let response = match request {
             Request::Facts => Response::Facts(Box::new(world.facts(&self.name))),
+            Request::Check { resources } if !resources.is_empty() && world.incomparable.contains(&self.name) => {
+                let message = "ca.crt is there, but its key is not".to_owned();
+                Response::Failed(Failure { kind: FailureKind::Permanent, message, detail: None, hint: None })
+            }
             Request::Check { .. } => {
                 let change = Change { resource: 0, summary: "update".to_owned(), diff: None, disruption: None };
                 let changes = if world.old.contains(&self.name) { vec![change] } else { Vec::new() };
@@ -141,7 +150,12 @@ impl HostAgent for Agent {
             }
             _ => Response::Done,
         };
-        Box::pin(async move { Ok(response) })
+        Box::pin(async move {
+            match response {
+                Response::Failed(failure) => Err(AgentError::Failed(failure)),
+                response => Ok(response),
+            }
+        })
     }
 
     fn upload<'a>(
@@ -239,6 +253,16 @@ fn pods_are_asked_for_only_where_something_drains() {
     inventory.spec.hosts[3].state = naru_inventory::HostState::Absent;
     let nodes = look(&memory, &inventory).cluster.nodes.unwrap();
     assert!(nodes["w1"].pods.is_some() && nodes["w2"].pods.is_none());
+}
+
+#[test]
+fn a_host_on_its_way_out_leaves_whatever_it_looks_like() {
+    let memory = all_set_up();
+    memory.0.lock().unwrap().incomparable.push("w1".to_owned());
+    let mut inventory = inventory();
+    assert!(look(&memory, &inventory).reached("w1").is_none());
+    inventory.spec.hosts[3].state = naru_inventory::HostState::Absent;
+    assert!(look(&memory, &inventory).reached("w1").is_some());
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::kinds::{PARENT, swap, systemd};
+use crate::kinds::{PARENT, swap, systemd, unit};
 use crate::manifest::Manifest;
-use crate::{Change, Host, ResourceError, originals};
+use crate::{Change, Host, ResourceError, originals, restarts};
 
 /// Units of ours that a manifest of an earlier version may not list.
 const UNITS: [&str; 3] = ["naru-node.service", "naru-control-plane.service", "naru-etcd.service"];
@@ -108,54 +108,72 @@ impl Teardown {
         Ok(found)
     }
 
-    /// Everything that the manifest lists, what lies deeper first; files of the host's come back.
+    /// Everything that the manifest lists; files of the host's come back.
     pub fn remove_entries(&mut self) -> Result<(), ResourceError> {
-        let mut manifest = Manifest::load(&self.host)?;
-        let mut runtime_changed = false;
-        let entries: Vec<(String, String)> =
-            manifest.entries.iter().rev().map(|(path, entry)| (path.clone(), entry.kind.clone())).collect();
-        for (path, kind) in entries {
-            if !STAYING.contains(&kind.as_str()) && path.starts_with('/') {
-                let changed = self.remove(&path, &kind)?;
-                runtime_changed |= changed && path.starts_with(RUNTIME_FOLDER);
-            }
-            if kind != "artifact" {
-                manifest.remove(&path);
-                manifest.save(&self.host)?;
-            }
-        }
+        // Before the folder that it lies in.
         for path in FILES {
             self.remove(path, "file")?;
+        }
+        let mut manifest = Manifest::load(&self.host)?;
+        for (path, kind) in in_order(&manifest) {
+            self.remove_entry(&mut manifest, &path, &kind)?;
         }
         if swap::restore_table(&self.host)? {
             self.note(format!("give {} its swap lines back", swap::FSTAB));
         }
-        if runtime_changed {
+        self.restart_runtime()
+    }
+
+    /// The entry goes after what it tells of. One in a folder that is wholly ours stays until the folder goes: a
+    /// manifest that says nothing any more would end the reset before its end.
+    fn remove_entry(&mut self, manifest: &mut Manifest, path: &str, kind: &str) -> Result<(), ResourceError> {
+        if !STAYING.contains(&kind) && path.starts_with('/') {
+            self.remove(path, kind)?;
+        }
+        if FOLDERS.iter().any(|folder| Path::new(path).starts_with(folder)) {
+            return Ok(());
+        }
+        manifest.remove(path);
+        manifest.save(&self.host)
+    }
+
+    /// It goes on with what is the host's.
+    fn restart_runtime(&mut self) -> Result<(), ResourceError> {
+        if restarts::pending(&self.host, RUNTIME_UNIT)?.is_none() {
+            return Ok(());
+        }
+        if systemd::state(&self.host, RUNTIME_UNIT)?.is_active() {
+            systemd::reload(&self.host)?;
             systemd::run(&self.host, "restart", RUNTIME_UNIT)?;
             self.note(format!("restart {RUNTIME_UNIT}"));
         }
-        Ok(())
+        restarts::done(&self.host, RUNTIME_UNIT)
     }
 
-    /// Tells whether there was something to remove.
-    fn remove(&mut self, path: &str, kind: &str) -> Result<bool, ResourceError> {
+    fn remove(&mut self, path: &str, kind: &str) -> Result<(), ResourceError> {
         let real = self.host.path(path);
+        let found = fs::symlink_metadata(&real).ok();
+        let is_file = found.as_ref().is_some_and(|metadata| !metadata.is_dir());
+        let read_by_runtime = unit::watched(RUNTIME_UNIT, &[RUNTIME_FOLDER.to_owned()]);
+        if is_file && read_by_runtime.iter().any(|read| Path::new(path).starts_with(read)) {
+            // Before it goes: a reset that is cut off here still knows it.
+            restarts::note_one(&self.host, RUNTIME_UNIT, path)?;
+        }
         if originals::restore(&self.host, path)? {
             self.note(format!("restore {path}"));
-            return Ok(true);
+            return Ok(());
         }
-        let Ok(metadata) = fs::symlink_metadata(&real) else { return Ok(false) };
+        let Some(metadata) = found else { return Ok(()) };
         if metadata.is_dir() {
             // One with something of others in it stays; those that are wholly ours come later.
-            let removed = ["directory", PARENT].contains(&kind) && fs::remove_dir(&real).is_ok();
-            if removed {
+            if ["directory", PARENT].contains(&kind) && fs::remove_dir(&real).is_ok() {
                 self.note(format!("remove {path}"));
             }
-            return Ok(removed);
+            return Ok(());
         }
         fs::remove_file(&real)?;
         self.note(format!("remove {path}"));
-        Ok(true)
+        Ok(())
     }
 
     /// The folders that are wholly ours. Nothing is followed out of them, neither links nor mounts.
@@ -171,10 +189,12 @@ impl Teardown {
                 let message = format!("{} is still mounted below {folder}", inner.display());
                 return Err(ResourceError::refused(message, "unmount it and reset again"));
             }
+            // What tells that there is something to remove goes when nothing else is left.
+            empty_but(&real, &self.host.manifest())?;
             if mounted.is_empty() {
                 fs::remove_dir_all(&real)?
             } else {
-                empty(&real)?
+                empty_but(&real, &real)?
             }
             self.note(format!("remove {folder}"));
         }
@@ -182,9 +202,22 @@ impl Teardown {
     }
 }
 
-fn empty(folder: &Path) -> Result<(), ResourceError> {
+/// What is removed, in this order: deeper before what it lies in; an authority's certificate before its key, since
+/// one without its key is a loss that every later check refuses to go on from.
+fn in_order(manifest: &Manifest) -> Vec<(String, String)> {
+    let listed = manifest.entries.iter().rev().map(|(path, entry)| (path.clone(), entry.kind.clone()));
+    let mut entries: Vec<(String, String)> = listed.collect();
+    entries.sort_by_key(|(path, kind)| !(kind == "authority" && path.ends_with(".crt")));
+    entries
+}
+
+/// Removes what is in the folder, except one.
+fn empty_but(folder: &Path, staying: &Path) -> Result<(), ResourceError> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
+        if entry.path() == staying {
+            continue;
+        }
         if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
     }
     Ok(())
@@ -216,7 +249,7 @@ fn plain(point: &str) -> String {
 mod tests {
     use super::*;
     use crate::kinds::systemd::tests::script;
-    use crate::{Content, Resource, Stop, apply_all, atomic};
+    use crate::{Content, Resource, Stop, apply_all, atomic, check_all};
 
     fn host(folder: &Path) -> Host {
         let host = Host::below(folder, vec![folder.join("bin")]);
@@ -310,6 +343,58 @@ mod tests {
         tear_down(&host);
         assert!(!host.path("/var/lib/naru").exists());
         assert_eq!(fs::read_to_string(host.path("/etc/containerd/config.toml")).unwrap(), "theirs");
+    }
+
+    fn authority() -> Resource {
+        Resource::Authority(crate::Authority {
+            certificate_path: "/etc/naru/pki/ca.crt".to_owned(),
+            key_path: "/etc/naru/pki/ca.key".to_owned(),
+            common_name: "naru".to_owned(),
+            days: 10,
+        })
+    }
+
+    #[test]
+    fn cut_off_after_any_removal_it_can_be_looked_at_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        cluster(&host);
+        apply_all(&host, &[authority()], &Stop::default()).unwrap();
+        for (path, kind) in in_order(&Manifest::load(&host).unwrap()) {
+            let mut manifest = Manifest::load(&host).unwrap();
+            Teardown::new(&host, Vec::new()).remove_entry(&mut manifest, &path, &kind).unwrap();
+            check_all(&host, &[authority()]).unwrap_or_else(|error| panic!("after {path}: {error}"));
+            assert!(!Manifest::load(&host).unwrap().entries.is_empty(), "after {path} nobody would go on");
+        }
+        let done = tear_down(&host);
+        assert!(done.contains(&"restart containerd.service".to_owned()), "{done:?}");
+        for path in ["/etc/naru", "/var/lib/naru", "/etc/motd.d", "/etc/sysctl.d/90-naru.conf"] {
+            assert!(!host.path(path).exists(), "{path}");
+        }
+        assert_eq!(fs::read_to_string(host.path("/etc/containerd/config.toml")).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn the_manifest_goes_when_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        cluster(&host);
+        put(&host, "/var/lib/naru/zzz/data", "x");
+        empty_but(&host.path("/var/lib/naru"), &host.manifest()).unwrap();
+        let left: Vec<_> =
+            fs::read_dir(host.path("/var/lib/naru")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, [host.manifest()]);
+        assert!(Teardown::is_needed(&host));
+    }
+
+    #[test]
+    fn a_folder_goes_with_the_file_that_the_node_program_wrote_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        cluster(&host);
+        fs::remove_file(host.path("/etc/cni/net.d/99-theirs.conflist")).unwrap();
+        let done = tear_down(&host);
+        assert!(!host.path("/etc/cni/net.d").exists(), "{done:?}");
     }
 
     #[test]

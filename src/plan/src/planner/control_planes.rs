@@ -86,7 +86,8 @@ fn first<'w, 'a>(
     usable: &[&'w Part<'a>],
     draft: &mut Draft,
 ) -> Result<Option<&'w Part<'a>>, Refusal> {
-    let first = usable[0];
+    // A run that was killed may have begun on another one.
+    let first = usable.iter().copied().find(|part| carries_control_plane(part.reached)).unwrap_or(usable[0]);
     let hosts = &world.blueprint.inventory.spec.hosts;
     let reached = || hosts.iter().filter_map(|host| Some((host, world.observation.reached(&host.name)?)));
     let carrier = reached().find(|(host, reached)| host.name != first.host.name && carries_control_plane(reached));
@@ -101,7 +102,7 @@ fn first<'w, 'a>(
         return Err(Refusal::of(FindingCode::QuorumLoss, carrier, text).hint(hint));
     }
     let is_embedded = world.blueprint.inventory.spec.control_plane.store == Store::Embedded;
-    let own = believed(first.reached).filter(|_| is_embedded);
+    let own = believed(first.reached);
     let believer = reached().find(|(_, reached)| believed(reached).is_some_and(|theirs| own != Some(theirs)));
     let believer = believer.map(|(host, _)| host);
     if let Some(believer) = believer.filter(|_| !is_embedded) {
@@ -114,6 +115,8 @@ fn first<'w, 'a>(
             Refusal::of(FindingCode::QuorumLoss, first.host, text).hint("bring back a control plane that had it")
         );
     }
+    // With several, the first may have its authority from one that is silent now.
+    let believer = believer.or_else(|| own.filter(|_| !is_embedded).map(|_| first.host));
     for host in hosts.iter().filter(|host| may_know_more(world, believer, host)) {
         match world.observation.hosts.get(&host.name) {
             Some(HostObservation::Missing { is_off: true }) if world.options.means(&host.name) => {

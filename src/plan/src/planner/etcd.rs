@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 
 use naru_agent::EtcdMember;
-use naru_inventory::{Host, HostState};
+use naru_inventory::{Host, HostState, Role};
+use naru_observe::{HostObservation, Reached};
 use naru_resources::{Change, Disruption, Resource};
+use sha2::{Digest, Sha256};
 
 use super::Refusal;
 use super::draft::{Draft, line, name};
@@ -78,8 +80,36 @@ pub(super) fn leader<'a>(world: &World<'a>) -> Option<&'a str> {
 }
 
 /// Whether etcd of ours was set up on this machine.
-fn is_set_up(part: &Part<'_>) -> bool {
-    part.reached.manifest.contains_key(UNIT_PATH) || is_active(part.reached, ETCD_UNIT)
+fn is_set_up(reached: &Reached) -> bool {
+    // A host that could not be compared tells no manifest, but its units.
+    reached.manifest.contains_key(UNIT_PATH) || reached.facts.units.iter().any(|unit| unit.name == ETCD_UNIT)
+}
+
+/// Whether etcd begins with this host: it runs nowhere, nobody who is silent may have it, and the host itself is new to
+/// it or was about to found it when a run was killed.
+fn begins_with(world: &World<'_>, lead: &Part<'_>) -> bool {
+    let has_none = |host: &Host| match world.observation.hosts.get(&host.name) {
+        Some(HostObservation::Reached(reached)) => {
+            !is_set_up(reached) || host.name == lead.host.name && was_founding(lead)
+        }
+        Some(HostObservation::Unreachable(_) | HostObservation::Missing { is_off: true }) => {
+            host.role == Role::Worker || world.options.skip_unreachable
+        }
+        Some(HostObservation::Missing { is_off: false }) | None => true,
+    };
+    world.observation.cluster.etcd.is_none() && world.blueprint.inventory.spec.hosts.iter().all(has_none)
+}
+
+/// Whether the host holds what only a founder gets and only until its control plane runs.
+fn was_founding(part: &Part<'_>) -> bool {
+    let Resource::File { content, .. } = founding_file(part.host) else { return false };
+    let written = part.reached.manifest.get(ETCD_JOIN_FILE);
+    !is_active(part.reached, ETCD_UNIT)
+        && written.is_some_and(|entry| entry.sha256 == hex::encode(Sha256::digest(&content.text)))
+}
+
+fn founding_file(host: &Host) -> Resource {
+    join_file(&[(host.name.clone(), peer_url(host))], true)
 }
 
 struct Membership<'w, 'a> {
@@ -97,11 +127,11 @@ pub(super) fn add(world: &World<'_>, lead: &Part<'_>, draft: &mut Draft) {
         return;
     }
     let known = world.observation.cluster.etcd.clone();
-    let is_new = known.is_none() && !world.usable_control_planes().any(is_set_up);
+    let is_new = begins_with(world, lead);
     let members = known.clone().unwrap_or_default();
     let asked = world
         .usable_control_planes()
-        .filter(|part| is_set_up(part) && member(&members, part.host).is_some_and(|member| member.is_healthy))
+        .filter(|part| is_set_up(part.reached) && member(&members, part.host).is_some_and(|member| member.is_healthy))
         .map(|part| part.host.name.clone())
         .collect();
     let mut membership = Membership { world, members, asked, last: None };
@@ -122,13 +152,13 @@ pub(super) fn add(world: &World<'_>, lead: &Part<'_>, draft: &mut Draft) {
         membership.leave(host, draft);
     }
     for part in world.parts().filter(|part| part.is_control_plane()) {
-        if unknown && !is_set_up(part) {
+        if !unknown {
+            membership.join(part, draft);
+        } else if !is_set_up(part.reached) {
             let text = "joins once etcd can be asked for its members";
             draft.drop_host(&part.host.name);
             draft.note(NoteKind::Later, Some(&part.host.name), text);
-            continue;
         }
-        membership.join(part, draft);
     }
     for host in leaving {
         membership.leave(host, draft);
@@ -146,23 +176,17 @@ impl Membership<'_, '_> {
     fn found(&mut self, lead: &Part<'_>, draft: &mut Draft) {
         let Some(number) = draft.find(&lead.host.name, None, Stage::Etcd.name()) else { return };
         self.members.push(new_member(lead.host, false));
-        self.put_join_file(lead, number, true, draft);
+        put_join_file(lead, number, founding_file(lead.host), draft);
         draft.reason(number, "the first member founds the cluster; the others join it one by one");
         self.asked.push(lead.host.name.clone());
         self.then(number, draft);
     }
 
     /// The members by now, as a joining one must be told them.
-    fn put_join_file(&self, part: &Part<'_>, number: usize, is_first: bool, draft: &mut Draft) {
+    fn joining_file(&self) -> Resource {
         let members: Vec<(String, String)> =
             self.members.iter().map(|member| (member.name.clone(), member.peer_url.clone())).collect();
-        let file = join_file(&members, is_first);
-        let step = &mut draft.steps[number].step;
-        if let Action::Apply { resources, .. } = &mut step.action {
-            resources.insert(0, file);
-            step.changes.insert(0, line(format!("create {ETCD_JOIN_FILE}")));
-        }
-        tell_removal_of_join_file(part, draft);
+        join_file(&members, false)
     }
 
     fn join(&mut self, part: &Part<'_>, draft: &mut Draft) {
@@ -172,11 +196,11 @@ impl Membership<'_, '_> {
             // Founded just now, or whole.
             Some(member)
                 if !member.is_learner
-                    && (is_set_up(part) || self.last.is_some() && self.asked.contains(&host.name)) =>
+                    && (is_set_up(part.reached) || self.last.is_some() && self.asked.contains(&host.name)) =>
             {
                 return;
             }
-            Some(member) if is_set_up(part) => {
+            Some(member) if is_set_up(part.reached) => {
                 self.promote(&member.peer_url.clone(), host, draft);
                 return;
             }
@@ -195,7 +219,7 @@ impl Membership<'_, '_> {
             None => self.add_learner(host, draft),
         }
         if let Some(number) = draft.find(&host.name, None, Stage::Etcd.name()) {
-            self.put_join_file(part, number, false, draft);
+            put_join_file(part, number, self.joining_file(), draft);
             self.then(number, draft);
         }
         self.promote(&peer_url(host), host, draft);
@@ -321,6 +345,16 @@ impl Membership<'_, '_> {
             draft.note(NoteKind::Remark, Some(shown), text).hint = Some(hint.to_owned());
         }
     }
+}
+
+/// Puts the file before everything else of the step that sets etcd up.
+fn put_join_file(part: &Part<'_>, number: usize, file: Resource, draft: &mut Draft) {
+    let step = &mut draft.steps[number].step;
+    if let Action::Apply { resources, .. } = &mut step.action {
+        resources.insert(0, file);
+        step.changes.insert(0, line(format!("create {ETCD_JOIN_FILE}")));
+    }
+    tell_removal_of_join_file(part, draft);
 }
 
 /// The step of the control plane takes the file away again. No check can tell so: the file is made by the same plan.

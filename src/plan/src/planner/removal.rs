@@ -33,6 +33,10 @@ fn remove(world: &World<'_>, lead: &Part<'_>, host: &Host, draft: &mut Draft) {
         draft.note(NoteKind::Later, Some(&host.name), "is removed once the API answers and tells what runs there");
         return;
     }
+    if host.role == Role::ControlPlane && world.observation.cluster.etcd.is_none() {
+        draft.note(NoteKind::Later, Some(&host.name), "is removed once etcd can be asked for its members");
+        return;
+    }
     if let Some(node) = node {
         if node.ready {
             rollout::cordon_and_drain(world, host, node, None, &asked, draft);

@@ -56,6 +56,14 @@ impl File<'_> {
         }
         text_diff::unified(self.path, old, &self.content.text)
     }
+
+    /// Keeps what somebody else has put at the path; to be asked before the manifest calls the path ours.
+    pub(super) fn keep_other(&self, host: &Host) -> Result<(), ResourceError> {
+        match self.compare(host)? {
+            Found::Same | Found::Mode(_) => Ok(()),
+            Found::Absent | Found::Link | Found::Different(_) => originals::keep(host, self.path),
+        }
+    }
 }
 
 impl Kind for File<'_> {
@@ -81,10 +89,7 @@ impl Kind for File<'_> {
     }
 
     fn announce(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
-        // Before the manifest calls the path ours.
-        if !matches!(self.compare(host)?, Found::Same | Found::Mode(_)) {
-            originals::keep(host, self.path)?;
-        }
+        self.keep_other(host)?;
         announce(host, manifest, self.path, "file");
         Ok(())
     }

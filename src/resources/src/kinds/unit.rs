@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::file::{File, Found};
 use super::systemd::{self, State};
-use super::{Kind, disruptive};
+use super::{Kind, announce, disruptive};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
-use crate::{Change, Content, Disruption, Host, ResourceError, atomic, originals, restarts, text_diff};
+use crate::{Change, Content, Disruption, Host, ResourceError, atomic, restarts, text_diff};
 
 const MODE: u32 = 0o644;
 const SENSITIVE_MODE: u32 = 0o600;
@@ -177,7 +177,6 @@ impl Kind for Unit<'_> {
             if state.is_active() {
                 restarts::note_one(host, self.name, &self.path())?;
             }
-            originals::keep(host, &self.path())?;
             File { path: &self.path(), mode: mode(content), content }.apply(host)?;
         }
         if steps.unmask {
@@ -200,6 +199,15 @@ impl Kind for Unit<'_> {
             None => return Ok(()),
         }
         restarts::done(host, self.name)
+    }
+
+    fn announce(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        if let Some(content) = self.content {
+            let path = self.path();
+            File { path: &path, mode: mode(content), content }.keep_other(host)?;
+            announce(host, manifest, &path, "unit");
+        }
+        Ok(())
     }
 
     fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {

@@ -44,6 +44,10 @@ pub enum Micro {
     Remove {
         path: String,
     },
+    /// Removes it, or gives back what was there before, and forgets it.
+    Discard {
+        path: String,
+    },
     Install {
         package: String,
     },
@@ -262,6 +266,7 @@ impl Machine {
                 }
             }
             Micro::Remove { path } => self.remove(path),
+            Micro::Discard { path } => self.discard(path),
             Micro::Install { package } => {
                 self.take_space(PACKAGE_BYTES)?;
                 self.install(package);
@@ -341,10 +346,15 @@ impl Machine {
 
     /// Lists what is about to be put here, so that a power cut leaves nothing that no list knows.
     pub fn announce(&mut self, resource: &Resource) {
+        let unit_path;
         let paths: Vec<(&str, &str)> = match resource {
             Resource::Directory { path, .. } => vec![(path, "directory")],
             Resource::File { path, .. } => vec![(path, "file")],
             Resource::Binary { path, .. } => vec![(path, "binary")],
+            Resource::Unit { name, content: Some(_), .. } => {
+                unit_path = format!("{FOLDER}/{name}");
+                vec![(&unit_path, "unit")]
+            }
             Resource::Sysctl { .. } => vec![(SYSCTL_FILE, "sysctl")],
             Resource::KernelModule { .. } => vec![(MODULES_FILE, "kernelModule")],
             Resource::KeyPair { private_path, public_path } => {

@@ -1,14 +1,21 @@
 //! What must not be there any more, and drift: what is not as Naru left it.
 
+use std::path::Path;
+
 use naru_resources::{Change, Disruption, Pending};
 
 use super::check::change;
+use super::unit::FOLDER;
 use super::{Body, Machine, Micro};
 
 /// Kinds that are not removed but only forgotten: others may use them by now.
 const FORGOTTEN: [&str; 2] = ["package", "image"];
 /// Kinds of the manifest whose names are no paths, or whose files come and go without harm.
 const WITHOUT_PATH: [&str; 3] = ["package", "image", "artifact"];
+
+const RUNTIME_UNIT: &str = "containerd.service";
+/// Wholly ours: they go with all that is in them.
+const FOLDERS: [&str; 3] = ["/etc/naru", "/opt/naru", "/var/lib/naru"];
 
 /// What is to be done about something that must not be there.
 enum Step {
@@ -101,25 +108,52 @@ impl Machine {
         for path in units {
             micros.extend(self.absent_micros(path));
         }
-        // Deepest first, so that folders are empty when their turn comes.
-        for (path, entry) in self.manifest.iter().rev() {
-            if path.starts_with('/') && entry.kind != "unit" {
-                micros.push(Micro::Remove { path: path.clone() });
+        // Deepest first, so that folders are empty when their turn comes; an authority's certificate before its key.
+        let listed = self.manifest.iter().rev().filter(|(path, _)| path.starts_with('/'));
+        let mut entries: Vec<_> = listed.collect();
+        entries.sort_by_key(|(path, entry)| !(entry.kind == "authority" && path.ends_with(".crt")));
+        let read_by_runtime = ["/etc/containerd".to_owned(), format!("{FOLDER}/{RUNTIME_UNIT}.d")];
+        let mut owes_restart = self.restarts.contains_key(RUNTIME_UNIT);
+        for (path, _) in entries {
+            let is_file = self.files.contains_key(path) && !self.is_folder(path);
+            if is_file && read_by_runtime.iter().any(|read| Path::new(path).starts_with(read)) {
+                owes_restart = true;
+                micros.push(Micro::OweRestart { unit: RUNTIME_UNIT.to_owned(), path: path.clone() });
             }
+            micros.push(Micro::Discard { path: path.clone() });
+        }
+        if owes_restart && self.runs(RUNTIME_UNIT) {
+            // Whatever it reads from now on is not ours.
+            let reads = vec![format!("{FOLDER}/{RUNTIME_UNIT}"), format!("{FOLDER}/{RUNTIME_UNIT}.d")];
+            micros.extend([
+                Micro::Reload(RUNTIME_UNIT.to_owned()),
+                Micro::Restart { name: RUNTIME_UNIT.to_owned(), reads },
+            ]);
         }
         micros
     }
 
+    /// Removes what was put there, or gives back what was there before. Entries in folders that are wholly ours stay
+    /// until the folders go.
+    pub(crate) fn discard(&mut self, path: &str) {
+        match self.originals.remove(path) {
+            Some((body, mode)) => self.put(path, body, mode),
+            None => self.remove(path),
+        }
+        if !FOLDERS.iter().any(|folder| Path::new(path).starts_with(folder)) {
+            self.manifest.remove(path);
+            self.modes.remove(path);
+        }
+    }
+
     /// What is left when all of it is gone: data, artifacts, and the list itself.
     pub(crate) fn forget_everything(&mut self) {
-        for folder in ["/etc/naru", "/opt/naru", "/var/lib/naru"] {
-            let below = format!("{folder}/");
-            self.files.retain(|path, _| path != folder && !path.starts_with(&below));
-        }
+        self.files.retain(|path, _| !FOLDERS.iter().any(|folder| Path::new(path).starts_with(folder)));
         self.artifacts.clear();
         self.partial.clear();
         self.manifest.clear();
         self.modes.clear();
         self.originals.clear();
+        self.restarts.clear();
     }
 }

@@ -14,8 +14,9 @@ impl State {
     #[must_use]
     pub fn canonical(&self) -> BTreeMap<String, String> {
         let mut lines = BTreeMap::new();
+        let makers = Makers::of(self.machines.values());
         for machine in self.machines.values() {
-            of_machine(machine, &mut lines);
+            of_machine(machine, &makers, &mut lines);
         }
         for cluster in self.clusters.values() {
             let is_served = self
@@ -39,20 +40,20 @@ impl State {
     }
 }
 
-fn of_machine(machine: &Machine, lines: &mut BTreeMap<String, String>) {
+fn of_machine(machine: &Machine, makers: &Makers<'_>, lines: &mut BTreeMap<String, String>) {
     let host = &machine.name;
     for (path, file) in &machine.files {
         let body = match &file.body {
-            Body::PrivateKey(key) => format!("private key of {}", maker(key)),
-            Body::PublicKey(key) => format!("public key of {}", maker(key)),
-            Body::Authority(signer) => format!("authority {} of {}", signer.common_name, maker(&signer.key)),
+            Body::PrivateKey(key) => format!("private key of {}", makers.of_key(key)),
+            Body::PublicKey(key) => format!("public key of {}", makers.of_key(key)),
+            Body::Authority(signer) => format!("authority {} of {}", signer.common_name, makers.of_key(&signer.key)),
             Body::Certificate(issued) => format!(
                 "certificate {} {:?} {:?} for {} by {}",
                 issued.common_name,
                 issued.organizations,
                 issued.alternative_names,
-                maker(&issued.key),
-                maker(&issued.signer.key)
+                makers.of_key(&issued.key),
+                makers.of_key(&issued.signer.key)
             ),
             Body::Folder => "folder".to_owned(),
             other => other.sha256(),
@@ -68,7 +69,12 @@ fn of_machine(machine: &Machine, lines: &mut BTreeMap<String, String>) {
     }
     // Artifacts that nothing uses any more are pruned in their time.
     for (path, entry) in machine.manifest.iter().filter(|(_, entry)| entry.kind != "artifact") {
-        lines.insert(format!("{host} manifest {path}"), format!("{} {}", entry.kind, entry.sha256));
+        // Whoever copies keys notes them as part of the authority.
+        let kind = if entry.kind == "keyPair" { "authority" } else { &entry.kind };
+        // After a power cut a file may be listed without the hash of what was written, which is as good.
+        let there = machine.files.get(path).filter(|_| !entry.sha256.is_empty());
+        let is_other = there.is_some_and(|file| file.body.sha256() != entry.sha256);
+        lines.insert(format!("{host} manifest {path}"), format!("{kind}{}", if is_other { ", drifted" } else { "" }));
     }
     lines.insert(format!("{host} packages"), format!("{:?}", machine.packages));
     lines.insert(format!("{host} parameters"), format!("{:?}", machine.parameters));
@@ -76,9 +82,39 @@ fn of_machine(machine: &Machine, lines: &mut BTreeMap<String, String>) {
     lines.insert(format!("{host} swap"), machine.swap_active.to_string());
 }
 
-/// The host that made a key.
-fn maker(key: &str) -> &str {
-    key.split('#').next().unwrap_or_default()
+/// Who made a key. Any control plane may be the first and make what all of them share, so keys that are known on
+/// several hosts are numbered instead.
+struct Makers<'a> {
+    shared: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Makers<'a> {
+    fn of(machines: impl Iterator<Item = &'a Machine>) -> Self {
+        let mut known_on: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut shared = BTreeMap::new();
+        for machine in machines {
+            for file in machine.files.values() {
+                let key = match &file.body {
+                    Body::PrivateKey(key) | Body::PublicKey(key) => key,
+                    Body::Authority(signer) => &signer.key,
+                    Body::Certificate(issued) => &issued.signer.key,
+                    Body::Folder | Body::Text(_) | Body::Program(_) | Body::Link => continue,
+                };
+                if *known_on.entry(key).or_insert(&machine.name) != machine.name {
+                    let number = shared.len() + 1;
+                    shared.entry(&**key).or_insert(number);
+                }
+            }
+        }
+        Self { shared }
+    }
+
+    fn of_key(&self, key: &str) -> String {
+        match self.shared.get(key) {
+            Some(number) => format!("shared {number}"),
+            None => key.split('#').next().unwrap_or_default().to_owned(),
+        }
+    }
 }
 
 fn of_object(object: &serde_json::Value) -> String {

@@ -190,7 +190,8 @@ impl State {
             let unit = machine.units.get(ETCD_UNIT);
             unit.is_some_and(|unit| unit.is_active && machine.clock_unix_ms - unit.started_unix_ms >= CATCH_UP_MS)
         };
-        let learner_is_ready = |name: &str| self.machines.get(name).is_some_and(caught_up);
+        let learner_is_ready =
+            |name: &str| self.machines.get(name).is_some_and(caught_up) && self.is_healthy_member(number, name);
         let is_ready = match request {
             EtcdRequest::Promote { name } => learner_is_ready(name),
             _ => true,
