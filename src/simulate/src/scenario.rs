@@ -193,7 +193,8 @@ fn apply_twist(state: &mut State, twist: &Twist, random: &mut Random) {
         }
         Twist::Gone(host) => {
             if let Some(old) = state.machines.get(*host) {
-                let new = Machine::new(host, &old.address.clone(), random);
+                // Its keys are others than those that it had made before.
+                let new = Machine { keys_made: old.keys_made, ..Machine::new(host, &old.address.clone(), random) };
                 state.machines.insert((*host).to_owned(), new);
             }
         }

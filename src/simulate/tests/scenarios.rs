@@ -65,7 +65,7 @@ fn some(points: u64, count: u64, turn: u64) -> impl Iterator<Item = u64> {
     (turn % stride..points).step_by(usize::try_from(stride).unwrap_or(usize::MAX))
 }
 
-fn played(job: Job<'_>, turn: u64) -> Result<Totals, String> {
+fn played(job: Job<'_>, turn: u64, seeds: &mut Seeds) -> Result<Totals, String> {
     match job {
         Job::Scene(scene, what, play) => {
             let mut is_first = false;
@@ -82,7 +82,7 @@ fn played(job: Job<'_>, turn: u64) -> Result<Totals, String> {
             Ok(case.totals)
         }
         Job::Seeds(first) => {
-            let mut seeds = Seeds::new(scenario::all());
+            seeds.totals = Totals::default();
             for seed in first..first + SEEDS_TOGETHER {
                 if let Some(found) = seeds.play(seed, false).err().filter(|found| !is_waiting(&found.text)) {
                     return Err(format!("seed {seed}: {}\nplay it again: {}", found.text, found.command()));
@@ -108,9 +108,10 @@ fn main() -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
+                let mut seeds = Seeds::new(scenario::all());
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let own = Instant::now();
-                    match played(*job, turn) {
+                    match played(*job, turn, &mut seeds) {
                         Ok(did) => *totals.lock().unwrap_or_else(PoisonError::into_inner) += did,
                         Err(text) if is_waiting(&text) => println!("waiting: {text}"),
                         Err(text) => wrong.lock().unwrap_or_else(PoisonError::into_inner).push(text),
