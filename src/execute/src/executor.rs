@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::run::{Run, is_true, millis};
 use crate::world::World;
-use crate::{Event, ExecuteError, Finish, Held, Random, Sink, StepError};
+use crate::{Commands, Event, ExecuteError, Finish, Held, Random, Sink, StepError};
 
 /// All bounds on simultaneous work in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +102,8 @@ pub struct Executor<'a> {
     pub fleet: &'a dyn Fleet,
     pub programs: &'a ProgramFiles,
     pub sink: &'a dyn Sink,
+    /// Runs hooks that are meant for the operator's machine.
+    pub commands: &'a dyn Commands,
     pub limits: Limits,
     /// Becomes true when the operator wants to stop: running steps end, no new one starts.
     pub interrupt: watch::Receiver<bool>,

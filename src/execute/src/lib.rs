@@ -13,6 +13,7 @@ mod run;
 mod step;
 mod world;
 
+pub use actions::hook::{Commands, Shell};
 pub use event::{Event, Finish, Sink, StepError};
 pub use executor::{Executor, Limits, Outcome, ProgramFiles, Stopped};
 pub use journal::{Header, Journal, JournalError, cluster_folder};

@@ -9,7 +9,7 @@ use naru_plan::Plan;
 use parking_lot::Mutex;
 
 use crate::actions::exchange::Exchange;
-use crate::{Event, Executor, ProgramFiles, Sink};
+use crate::{Commands, Event, Executor, ProgramFiles, Sink};
 
 const API_TIMEOUT_MS: u64 = 10_000;
 /// Lines of a unit's journal that go with a failure.
@@ -20,6 +20,7 @@ pub(crate) struct World<'a> {
     pub(crate) fleet: &'a dyn Fleet,
     pub(crate) programs: &'a ProgramFiles,
     pub(crate) sink: &'a dyn Sink,
+    pub(crate) commands: &'a dyn Commands,
     /// What the plan says users will miss.
     pub(crate) unavailable: &'a [String],
     pub(crate) exchange: Exchange,
@@ -34,6 +35,7 @@ impl<'a> World<'a> {
             fleet: executor.fleet,
             programs: executor.programs,
             sink: executor.sink,
+            commands: executor.commands,
             unavailable: &plan.unavailable,
             exchange: Exchange::new(plan, executor.limits.uploads),
             answered_last: Mutex::new(None),

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use clap::Args;
-use naru_execute::{ExecuteError, Executor, Header, Held, Journal, Limits, Outcome, Random};
+use naru_execute::{ExecuteError, Executor, Header, Held, Journal, Limits, Outcome, Random, Shell};
 use naru_observe::{HostObservation, Observation};
 use naru_plan::{NoteKind, Plan};
 
@@ -222,6 +222,7 @@ impl Flow {
             fleet: &session.fleet,
             programs: &session.found.files,
             sink: &self.screen,
+            commands: &Shell,
             limits: match self.flags.parallel {
                 Some(steps) => Limits { steps: usize::from(steps.get()), ..Limits::default() },
                 None => Limits::default(),

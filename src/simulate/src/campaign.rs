@@ -2,10 +2,11 @@
 //! operators at once, and by whatever a seed comes up with.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use naru_plan::Plan;
 use naru_plan::scenarios::Outcome;
 use tokio::time::sleep;
@@ -35,8 +36,29 @@ pub struct Totals {
     pub steps: u64,
     pub requests: u64,
     pub changes: u64,
+    /// Points at which an operator was killed, one in a run.
+    pub kill_points: u64,
     /// Faults that took effect.
     pub faults: u64,
+}
+
+/// Faults that are tried one at a time.
+pub const SINGLE_FAULTS: [FaultKind; 8] = [
+    FaultKind::DropRequest,
+    FaultKind::DropAnswer,
+    FaultKind::SwallowAnswer,
+    FaultKind::Fail { is_transient: true },
+    FaultKind::Fail { is_transient: false },
+    FaultKind::CrashAgent,
+    FaultKind::Reboot,
+    FaultKind::FillDisk,
+];
+
+impl fmt::Display for Totals {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runs, steps, kill_points, faults, .. } = self;
+        write!(formatter, "{runs} runs, {steps} steps, {kill_points} kill points, {faults} faults")
+    }
 }
 
 impl AddAssign for Totals {
@@ -45,6 +67,7 @@ impl AddAssign for Totals {
         self.steps += other.steps;
         self.requests += other.requests;
         self.changes += other.changes;
+        self.kill_points += other.kill_points;
         self.faults += other.faults;
     }
 }
@@ -170,6 +193,40 @@ impl Case {
         self.converge(state, &what)
     }
 
+    /// The operator is killed at this point, and run again.
+    ///
+    /// # Errors
+    /// As for `hit`, with the command that plays it again.
+    pub fn kill(&mut self, at_point: u64) -> Result<()> {
+        self.totals.kill_points += 1;
+        let command =
+            format!("play it again: cargo xtask simulate --scenario {} --kill {at_point}", self.scenario.name);
+        caught(|| self.hit(vec![Fault { at_point, kind: FaultKind::Kill }])).context(command)
+    }
+
+    /// The single fault with this number, at this point.
+    ///
+    /// # Errors
+    /// As for `hit`, with the command that plays it again.
+    pub fn fault(&mut self, number: usize, at_point: u64) -> Result<()> {
+        let kind = SINGLE_FAULTS[number % SINGLE_FAULTS.len()].clone();
+        let name = &self.scenario.name;
+        let command = format!("play it again: cargo xtask simulate --scenario {name} --fault {number}@{at_point}");
+        caught(|| self.hit(vec![Fault { at_point, kind }])).context(command)
+    }
+
+    /// Two operators, the second later and later, waiting for the lock or not.
+    ///
+    /// # Errors
+    /// As for `compete`.
+    pub fn two_at_once(&mut self) -> Result<()> {
+        for later_ms in [0, 50, 3_000] {
+            self.compete(later_ms, Vec::new(), true)?;
+            self.compete(later_ms, Vec::new(), false)?;
+        }
+        Ok(())
+    }
+
     /// Two operators want the same at once, the second a moment later; faults hit the first.
     ///
     /// # Errors
@@ -235,6 +292,7 @@ impl Case {
             FaultKind::Kill,
             FaultKind::Kill,
             FaultKind::KillUnnoticed { after_ms: random.between(1_000, 90_000) },
+            FaultKind::Pause { for_ms: random.between(1_000, 300_000) },
             FaultKind::DropRequest,
             FaultKind::DropAnswer,
             FaultKind::SwallowAnswer,
@@ -304,6 +362,14 @@ impl Case {
         ensure!(stale.is_empty(), "{} ({what}): runs with something old: {stale:?}{}", self.scenario.name, tail(state));
         Ok(())
     }
+}
+
+/// Whoever panics has found something as well.
+pub(crate) fn caught(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        bail!("panicked: {}", text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default())
+    })
 }
 
 fn tail(state: &State) -> String {

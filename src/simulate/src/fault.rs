@@ -18,6 +18,8 @@ pub enum FaultKind {
     KillUnnoticed { after_ms: u64 },
     /// The operator's process stands still for ever and keeps its connections.
     Freeze,
+    /// The operator's process stands still for a while and goes on as if nothing had been.
+    Pause { for_ms: u64 },
     /// The request is lost, and the connection with it.
     DropRequest,
     /// The request is carried out, the answer is lost, and the connection with it.

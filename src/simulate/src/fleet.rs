@@ -104,6 +104,8 @@ struct Link {
     end: Option<End>,
     /// The fence that was said on it.
     said: u64,
+    /// Who holds the lock on it; asked for again when it had to be opened anew.
+    owner: Option<String>,
 }
 
 /// The operator's end of a session; dropped, the connection closes.
@@ -152,6 +154,12 @@ impl SimulatedAgent {
         }
         match self.world.pass(self.operator, &self.host) {
             Passage::Free => None,
+            Passage::Hit(FaultKind::Pause { .. }) => {
+                if let Some(end) = self.world.pause_end(self.operator) {
+                    tokio::time::sleep_until(end).await;
+                }
+                None
+            }
             Passage::Hit(FaultKind::Kill | FaultKind::KillUnnoticed { .. } | FaultKind::Freeze) => {
                 std::future::pending().await
             }
@@ -182,7 +190,7 @@ impl SimulatedAgent {
 
     async fn reach(&self) -> Result<(), Problem> {
         let mut link = self.link(2).lock().await;
-        *link = Link { end: Some(self.open().await?), said: 0 };
+        *link = Link { end: Some(self.open().await?), ..Link::default() };
         Ok(())
     }
 
@@ -196,7 +204,13 @@ impl SimulatedAgent {
             _ => {
                 link.said = 0;
                 let opened = self.open().await;
-                opened.map_err(|problem| AgentError::Connect { host: self.host.clone(), problem })?
+                let end = opened.map_err(|problem| AgentError::Connect { host: self.host.clone(), problem })?;
+                if let Some(owner) = link.owner.clone()
+                    && let Response::Failed(failure) = self.exchange(&end, Request::Lock { owner }).await?
+                {
+                    return Err(AgentError::Failed(failure));
+                }
+                end
             }
         };
         let fence = self.fence.load(Ordering::SeqCst);
@@ -273,9 +287,13 @@ impl SimulatedAgent {
         let is_change = is_change(&request);
         let mut link = self.link(if is_change || matches!(request, Request::Lock { .. }) { 0 } else { 2 }).lock().await;
         let request = self.reveal(request)?;
+        let owner = if let Request::Lock { owner } = &request { Some(owner.clone()) } else { None };
         let end = self.ready(&mut link, is_change).await?;
         let response = self.exchange(&end, request).await?;
         link.end = Some(end);
+        if owner.is_some() && matches!(response, Response::Locked { .. }) {
+            link.owner = owner;
+        }
         match response {
             Response::Failed(failure) => Err(AgentError::Failed(failure)),
             response => Ok(response),

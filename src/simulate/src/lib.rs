@@ -27,7 +27,7 @@ pub use fleet::SimulatedFleet;
 pub use kubernetes::Workload;
 pub use random::Random;
 pub use still::StillFleet;
-pub use world::{EtcdCluster, State, World, difference};
+pub use world::{EtcdCluster, RanHook, State, World, difference};
 
 /// Runs work in a world that goes on from this state, under virtual time: whenever everything waits, the clock jumps
 /// to the next moment at which something happens.

@@ -1,20 +1,25 @@
 //! One run of an operator, by the real code: lock, observe, plan, execute. It may be killed anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::future::{BoxFuture, poll_fn};
 use naru_agent::Facts;
-use naru_execute::{Event, ExecuteError, Executor, Limits, Outcome, ProgramFiles, Random};
-use naru_inventory::{Host, Inventory};
-use naru_observe::{ObserveOptions, observe};
-use naru_plan::{Options, Plan, Programs, Step, desired, plan};
+use naru_execute::{Commands, Event, ExecuteError, Executor, Limits, Outcome, ProgramFiles, Random};
+use naru_inventory::{Hook, Host, Inventory};
+use naru_observe::{AgentError, ObserveOptions, observe};
+use naru_plan::{Action, Options, Plan, Programs, Step, desired, plan};
 use naru_resources::Disruption;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{Sleep, sleep, sleep_until};
 
+use crate::fault::FaultKind;
 use crate::watch::{Watch, doubled};
+use crate::world::{COMMAND_MS, Passage, command_status};
 use crate::{SimulatedFleet, World};
 
 /// What an operator wants.
@@ -117,19 +122,78 @@ pub async fn run(world: &Arc<World>, operator: usize, goal: &Goal) -> Run {
                         break;
                     }
                 }
-                () = &mut work => break,
+                () = awake(world, operator, work.as_mut()) => break,
             }
         }
     }
     seen.into_inner()
 }
 
+/// Goes on with the work unless the operator stands still; then nothing of it goes on, its timers neither.
+async fn awake(world: &World, operator: usize, mut work: Pin<&mut impl Future<Output = ()>>) {
+    let mut nap: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|context| {
+        while let Some(end) = world.pause_end(operator) {
+            let nap = nap.get_or_insert_with(|| Box::pin(sleep_until(end)));
+            nap.as_mut().reset(end);
+            if nap.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        work.as_mut().poll(context)
+    })
+    .await;
+}
+
+/// What runs on an operator's own machine.
+struct OwnMachine {
+    world: Arc<World>,
+    operator: usize,
+}
+
+impl Commands for OwnMachine {
+    fn run<'a>(
+        &'a self,
+        hook: &'a Hook,
+        _environment: BTreeMap<String, String>,
+        host: &'a str,
+    ) -> BoxFuture<'a, Result<(i32, String), AgentError>> {
+        Box::pin(async move {
+            let mut status = command_status(&hook.command);
+            // Once before it begins, once when it has ended and nobody knows yet.
+            for is_over in [false, true] {
+                match self.world.pass(self.operator, host) {
+                    Passage::Hit(FaultKind::Kill | FaultKind::KillUnnoticed { .. } | FaultKind::Freeze) => {
+                        std::future::pending::<()>().await;
+                    }
+                    Passage::Hit(FaultKind::Fail { .. }) if !is_over => status = 1,
+                    _ => {}
+                }
+                if !is_over {
+                    sleep(Duration::from_millis(COMMAND_MS)).await;
+                    self.world.with(|state| state.hook_ended(self.operator, host, &hook.command, status));
+                }
+            }
+            Ok((status, String::new()))
+        })
+    }
+}
+
 async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run>) {
     let fleet = SimulatedFleet::new(world, operator);
     let watch = Mutex::new(Watch::default());
     let sink = |event: &Event| {
-        let wrong = watch.lock().see(event);
+        let (wrong, step) = {
+            let mut watch = watch.lock();
+            (watch.see(event), watch.step_of(event).cloned())
+        };
         world.with(|state| {
+            match (event, step) {
+                (Event::StepStarted { .. }, Some(step)) => state.step_began(operator, &step),
+                (Event::StepSucceeded { .. }, Some(step)) => state.step_ended(operator, &step, false),
+                (Event::StepFailed { .. }, Some(step)) => state.step_ended(operator, &step, true),
+                _ => {}
+            }
             state.note(|| shown(event));
             let secret = state.secrets.values().find(|secret| tells(event, secret)).cloned();
             wrong
@@ -145,6 +209,7 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
         fleet: &fleet,
         programs: &programs,
         sink: &sink,
+        commands: &OwnMachine { world: world.clone(), operator },
         limits: Limits::default(),
         interrupt: interrupted,
         owner: world.owner(operator),
@@ -177,8 +242,10 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
     }
     *watch.lock() = Watch::new(&planned);
     seen.lock().plan = Some(planned.clone());
-    let hosts: BTreeSet<String> = planned.steps.iter().map(|step| step.host.clone()).collect();
-    world.announce(operator, hosts, announced(&planned.steps));
+    world.announce(operator, &planned, announced(&planned.steps));
+    if !planned.is_empty() && planned.steps.iter().all(|step| matches!(step.action, Action::Hook { .. })) {
+        world.with(|state| state.violation("hooks are planned where nothing else is to be done".to_owned()));
+    }
     if planned.is_empty() || planned.is_refused() {
         return;
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::Random;
-use crate::campaign::{Case, Totals};
+use crate::campaign::{Case, Totals, caught};
 use crate::scenario::Scenario;
 
 /// Variants of the hosts that a scenario is played on: Debian 12 or 13, with or without swap.
@@ -61,7 +61,7 @@ impl Seeds {
         let mut case = self.cases[&key].clone();
         case.totals = Totals::default();
         case.begin.is_traced = is_traced;
-        let played = case.random(&mut random);
+        let played = caught(|| case.random(&mut random));
         self.totals += case.totals;
         played.map_err(found)
     }

@@ -59,6 +59,16 @@ impl Watch {
         }
     }
 
+    /// The step that an event is about.
+    pub(crate) fn step_of(&self, event: &Event) -> Option<&Step> {
+        match event {
+            Event::StepStarted { step, .. } | Event::StepSucceeded { step, .. } | Event::StepFailed { step, .. } => {
+                self.steps.get(step)
+            }
+            _ => None,
+        }
+    }
+
     fn started(&self, id: &str) -> Option<String> {
         let Some(step) = self.steps.get(id) else { return Some(format!("step {id} is not part of the plan")) };
         if let Some(need) = step.needs.iter().find(|need| !self.succeeded.contains(*need)) {

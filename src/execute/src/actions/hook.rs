@@ -1,10 +1,11 @@
 //! Commands of the operator's, on a host or here. Here they run in a process group of their own, which ends with
-//! their deadline or with us.
+//! their deadline or with us; who runs them here can be exchanged.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use naru_agent::{FailureKind, Request, Response};
 use naru_inventory::{Hook, HookPlace, Host, Role};
 use naru_observe::AgentError;
@@ -20,12 +21,39 @@ use crate::world::{World, failed, permanent, unexpected};
 /// Of a command's output, for the message of a failure: its end.
 const OUTPUT_BYTES_MAX: usize = 8 * 1024;
 
+/// Runs hooks on the operator's machine.
+pub trait Commands: Send + Sync {
+    /// The exit status and the end of what it printed; an error when it did not run to its end. Dropped half-way, it
+    /// ends everything that it started.
+    fn run<'a>(
+        &'a self,
+        hook: &'a Hook,
+        environment: BTreeMap<String, String>,
+        host: &'a str,
+    ) -> BoxFuture<'a, Result<(i32, String), AgentError>>;
+}
+
+/// The machine that this runs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shell;
+
+impl Commands for Shell {
+    fn run<'a>(
+        &'a self,
+        hook: &'a Hook,
+        environment: BTreeMap<String, String>,
+        host: &'a str,
+    ) -> BoxFuture<'a, Result<(i32, String), AgentError>> {
+        Box::pin(here(hook, environment, host))
+    }
+}
+
 impl World<'_> {
     pub(super) async fn hook(&self, step: &Step, hook: &Hook) -> Lines {
         let environment = environment(self.inventory.name(), self.host(&step.host)?);
         let seconds = u64::from(hook.timeout_seconds);
         let (status, output) = match hook.on {
-            HookPlace::Operator => here(hook, environment, &step.host).await?,
+            HookPlace::Operator => self.commands.run(hook, environment, &step.host).await?,
             HookPlace::Host => {
                 let (command, deadline_ms) = (hook.command.clone(), seconds * 1_000);
                 match self.call(&step.host, Request::Run { command, environment, deadline_ms }).await? {

@@ -5,7 +5,7 @@ mod certificates;
 mod drain;
 mod etcd;
 pub(crate) mod exchange;
-mod hook;
+pub(crate) mod hook;
 mod identity;
 mod labels;
 mod manifest;

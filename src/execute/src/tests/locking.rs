@@ -105,6 +105,7 @@ fn executor<'a>(memory: &'a Memory, programs: &'a ProgramFiles) -> Executor<'a> 
         fleet: memory,
         programs,
         sink: &|_: &Event| {},
+        commands: &Shell,
         limits: Limits::default(),
         interrupt: never(),
         owner: "test".to_owned(),

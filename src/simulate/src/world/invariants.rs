@@ -9,25 +9,12 @@ impl State {
     pub(crate) fn check_change(&mut self, session: u64, what: &str) {
         let session = self.sessions[&session].clone();
         let host = &session.host;
+        self.check_hooks(session.operator, host, what);
         let operator = self.operators[session.operator].clone();
-        if operator.fence > 0 && session.fence.is_none() {
-            self.violation(format!(
-                "{} changed {host} ({what}) over a connection that never said its fence",
-                operator.name
-            ));
-        }
         if !operator.hosts.contains(host) {
             self.violation(format!("{} changed {host} ({what}), which is not part of its plan", operator.name));
         }
         self.check_holder_of(&session, what);
-        let highest = self.machines[host].fence;
-        if session.fence.is_some_and(|fence| fence < highest) {
-            let text = format!(
-                "{} changed {host} ({what}) with a fence below {highest}, which the host has seen",
-                operator.name
-            );
-            self.violation(text);
-        }
     }
 
     /// Somebody is about to change the cluster over this session.
@@ -42,6 +29,25 @@ impl State {
         if self.is_strict && operator.fence < newest {
             let name = &operator.name;
             self.violation(format!("{name} changed {what} while another operator holds fence {newest}"));
+        }
+        let (name, host) = (&operator.name, &session.host);
+        let Some(fence) = session.fence else {
+            self.violation(format!("{name} changed {host} ({what}) over a connection that never said its fence"));
+            return;
+        };
+        // What was said there is remembered apart from what the host itself remembers.
+        let highest = self.said_fences.get(host).copied().unwrap_or_default();
+        if fence < highest {
+            self.violation(format!("{name} changed {host} ({what}) with fence {fence}, but {highest} was said there"));
+        }
+        let users = self.fence_users.entry(fence).or_default();
+        let is_another = users.last() != Some(&session.operator);
+        let is_back = is_another && users.contains(&session.operator);
+        if is_another {
+            users.push(session.operator);
+        }
+        if is_back {
+            self.violation(format!("{name} changed {host} ({what}) after somebody else did under its fence {fence}"));
         }
     }
 
@@ -61,6 +67,9 @@ impl State {
         let name = operator.name.clone();
         if was_running || verb == "started" {
             operator.disturbed.insert(key);
+        }
+        if was_running {
+            self.disturb(session.operator, &session.host);
         }
         // What a power cut stopped is started again without anybody having planned it.
         let is_started = verb == "started" && self.power_cuts == 0;

@@ -1,8 +1,10 @@
 //! The world of one simulation: hosts, clusters, the network between them, the agents' sessions, virtual time, faults,
 //! and what must never happen. Everything is reached through one lock; nothing in it waits.
 
+mod availability;
 mod canonical;
 mod etcd;
+mod hooks;
 mod invariants;
 mod serve;
 mod session;
@@ -11,14 +13,19 @@ mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use naru_agent::Facts;
+use naru_plan::Plan;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) use self::availability::Rollout;
 pub use self::canonical::difference;
 pub use self::etcd::EtcdCluster;
+pub use self::hooks::RanHook;
+pub(crate) use self::hooks::{COMMAND_MS, status as command_status};
 pub(crate) use self::serve::{serve, wished};
 pub(crate) use self::session::Session;
 pub(crate) use self::settle::CONTROL_PLANE_UNIT;
@@ -59,6 +66,8 @@ pub struct State {
     pub(crate) reports: BTreeMap<String, settle::Report>,
     pub(crate) boots_at: BTreeMap<String, u64>,
     pub(crate) isolated_until: BTreeMap<String, u64>,
+    /// Nodes that are not ready until then, for no reason that a run could do anything about.
+    pub(crate) not_ready_until: BTreeMap<String, u64>,
     pub(crate) slow_disks: BTreeMap<String, u64>,
     pub(crate) liars: BTreeSet<String>,
     /// Files of the cluster's identity on their way from host to host, by the text that stands for them.
@@ -68,6 +77,12 @@ pub struct State {
     pub(crate) sessions: BTreeMap<u64, Session>,
     pub(crate) next_session: u64,
     pub(crate) operators: Vec<Operator>,
+    /// The highest fence that was said on each host while these operators were at work.
+    pub(crate) said_fences: BTreeMap<String, u64>,
+    /// Which operators have changed something under a fence, one after the other.
+    pub(crate) fence_users: BTreeMap<u64, Vec<usize>>,
+    /// Commands of hooks that were run to their ends, in their order.
+    pub hooks: Vec<RanHook>,
     pub violations: Vec<String>,
     pub trace: Vec<String>,
     pub is_traced: bool,
@@ -103,12 +118,27 @@ pub(crate) struct Operator {
     pub(crate) is_stopped: bool,
     /// It stands still and keeps what it has.
     pub(crate) is_frozen: bool,
+    /// Until when it stands still.
+    pub(crate) pause_end: Option<Instant>,
     /// What its plan says: hosts that it may change.
     pub(crate) hosts: BTreeSet<String>,
     /// Units whose start, restart or stop it announced, by host.
     pub(crate) announced: BTreeSet<(String, String)>,
     /// Units that it started, by host.
     pub(crate) disturbed: BTreeSet<(String, String)>,
+    /// Commands that must have run on or for a host before anything is changed there, and those after which nothing
+    /// more may be.
+    pub(crate) hooks_before: BTreeSet<(String, String)>,
+    pub(crate) hooks_after: BTreeSet<(String, String)>,
+    pub(crate) hooks_ran: BTreeSet<(String, String)>,
+    pub(crate) rollout: Rollout,
+}
+
+impl Operator {
+    /// It says nothing to anybody for now.
+    fn is_silent(&self) -> bool {
+        self.is_stopped || self.pause_end.is_some_and(|end| Instant::now() < end)
+    }
 }
 
 /// What becomes of somebody who passes a point.
@@ -251,6 +281,8 @@ impl World {
             let mut last = state.clone();
             last.sessions.clear();
             last.operators.clear();
+            last.said_fences.clear();
+            last.fence_users.clear();
             last
         })
     }
@@ -281,11 +313,28 @@ impl World {
         state.operators[operator].is_stopped && !state.operators[operator].is_frozen
     }
 
-    /// The operator's plan: what it may change, and what it announced.
-    pub fn announce(&self, operator: usize, hosts: BTreeSet<String>, announced: BTreeSet<(String, String)>) {
+    /// Until when an operator stands still, if it does.
+    #[must_use]
+    pub fn pause_end(&self, operator: usize) -> Option<Instant> {
+        let end = self.state.lock().operators[operator].pause_end;
+        end.filter(|end| Instant::now() < *end)
+    }
+
+    /// The fence under which an operator holds the lock, or believes that it does; zero before.
+    #[must_use]
+    pub fn fence(&self, operator: usize) -> u64 {
+        self.state.lock().operators[operator].fence
+    }
+
+    /// The operator's plan: what it may change, what it announced, and what it promises.
+    pub fn announce(&self, operator: usize, plan: &Plan, announced: BTreeSet<(String, String)>) {
         self.with(|state| {
+            let rollout = state.rollout(plan);
             let operator = &mut state.operators[operator];
-            (operator.hosts, operator.announced) = (hosts, announced);
+            operator.hosts = plan.steps.iter().map(|step| step.host.clone()).collect();
+            operator.announced = announced;
+            operator.rollout = rollout;
+            operator.expect_hooks(plan);
         });
     }
 
@@ -330,6 +379,9 @@ impl State {
             FaultKind::KillUnnoticed { after_ms } => self.stop_operator(number, *after_ms),
             FaultKind::Freeze => {
                 (self.operators[number].is_stopped, self.operators[number].is_frozen) = (true, true);
+            }
+            FaultKind::Pause { for_ms } => {
+                self.operators[number].pause_end = Some(Instant::now() + Duration::from_millis(*for_ms));
             }
             FaultKind::CrashAgent => self.crash_agents(number, host),
             FaultKind::Reboot => self.reboot(host),

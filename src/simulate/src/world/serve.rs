@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::etcd::ETCD_UNIT;
 use super::settle::CONTROL_PLANE_UNIT;
-use super::{Passage, Sealed, State, World};
+use super::{Passage, Sealed, State, World, hooks};
 use crate::machine::{Body, Machine, Micro};
 
 const FACTS_MS: u64 = 30;
@@ -93,7 +93,7 @@ impl Agent<'_> {
             }
             Request::Listen { ports } => Ok(self.listen(ports)),
             Request::Probe { reach, resolve, .. } => Ok(self.probe(&reach, resolve.len())),
-            Request::Run { command, .. } => self.run(&command),
+            Request::Run { command, .. } => self.run(&command).await,
             Request::Etcd(request) => {
                 sleep(Duration::from_millis(API_MS)).await;
                 let is_question = matches!(request, naru_agent::EtcdRequest::Members);
@@ -237,6 +237,7 @@ impl Agent<'_> {
                 state.may_change(self.session)?;
                 state.changes += 1;
                 state.check_holder(self.session, &request.path);
+                state.check_cordon(self.session, request);
                 state.note(|| format!("api at {host}: {} {}", request.method, request.path));
             }
             let silent =
@@ -278,12 +279,17 @@ impl Agent<'_> {
         })
     }
 
-    /// A command of the operator's: `exit N` is understood, everything else succeeds.
-    fn run(&self, command: &str) -> Result<Response, Failure> {
-        let status = command.strip_prefix("exit ").and_then(|number| number.trim().parse().ok()).unwrap_or(0);
-        self.changing(|state, host| {
-            state.check_change(self.session, command);
-            state.note(|| format!("{host}: ran `{command}`"));
+    async fn run(&self, command: &str) -> Result<Response, Failure> {
+        let status = hooks::status(command);
+        self.changing(|_, _| ())?;
+        sleep(Duration::from_millis(self.slowed(hooks::COMMAND_MS))).await;
+        self.world.with(|state| {
+            let session = state.sessions.get(&self.session).cloned();
+            let session =
+                session.filter(|_| state.is_alive(self.session)).ok_or_else(|| refused("the agent has died"))?;
+            state.check_holder(self.session, command);
+            state.hook_ended(session.operator, &session.host, command, status);
+            Ok(())
         })?;
         Ok(Response::Ran { status, output: String::new() })
     }

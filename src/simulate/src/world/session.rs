@@ -7,6 +7,9 @@ use naru_agent::{Failure, FailureKind};
 
 use super::State;
 
+/// As long as an agent keeps the lock of an operator that says nothing.
+const LOCK_SILENCE_MS: u64 = 45_000;
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Session {
     pub(crate) operator: usize,
@@ -20,6 +23,8 @@ pub(crate) struct Session {
     /// A request is at work.
     pub(crate) is_busy: bool,
     pub(crate) has_crashed: bool,
+    /// When it last heard of its operator.
+    pub(crate) heard_ms: u64,
     /// When it notices that its connection is gone.
     pub(crate) ends_at: Option<u64>,
     pub(crate) listening: BTreeSet<u16>,
@@ -31,7 +36,8 @@ impl State {
     pub(crate) fn open_session(&mut self, operator: usize, host: &str) -> u64 {
         self.next_session += 1;
         let boot = self.machines[host].boot;
-        let session = Session { operator, host: host.to_owned(), boot, ..Session::default() };
+        let heard_ms = self.now_ms;
+        let session = Session { operator, host: host.to_owned(), boot, heard_ms, ..Session::default() };
         self.sessions.insert(self.next_session, session);
         self.next_session
     }
@@ -61,8 +67,23 @@ impl State {
         }
     }
 
+    /// Whoever holds a lock and has heard nothing for long counts its operator as gone.
+    fn let_go(&mut self) {
+        let now_ms = self.now_ms;
+        for session in self.sessions.values_mut().filter(|session| session.lock.is_some()) {
+            let is_isolated = self.isolated_until.get(&session.host).is_some_and(|until| now_ms < *until);
+            let is_heard = !self.operators[session.operator].is_silent() && !is_isolated;
+            if session.is_busy || is_heard {
+                session.heard_ms = now_ms;
+            } else if now_ms >= session.heard_ms + LOCK_SILENCE_MS {
+                session.ends_at.get_or_insert(now_ms);
+            }
+        }
+    }
+
     /// Forgets processes that have ended.
     pub(crate) fn sweep_sessions(&mut self) {
+        self.let_go();
         let dead: Vec<u64> = self.sessions.keys().copied().filter(|id| !self.is_alive(*id)).collect();
         for id in dead {
             let is_closed = self.sessions[&id].ends_at.is_some();
@@ -95,8 +116,9 @@ impl State {
         if let Some(owner) = self.holder(id) {
             return Err(locked(&owner));
         }
+        let now_ms = self.now_ms;
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.lock = Some(owner.to_owned());
+            (session.lock, session.heard_ms) = (Some(owner.to_owned()), now_ms);
         }
         Ok(self.machines[&host].fence)
     }
@@ -104,13 +126,16 @@ impl State {
     pub(crate) fn raise_fence(&mut self, id: u64, fence: u64) -> Result<(), Failure> {
         let host = self.sessions[&id].host.clone();
         let Some(machine) = self.machines.get_mut(&host) else { return Ok(()) };
+        // Said even when it is refused: everything after it belongs to it.
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.fence = Some(fence);
+        }
+        let highest = self.said_fences.entry(host).or_default();
+        *highest = fence.max(*highest);
         if fence < machine.fence {
             return Err(fenced(machine.fence));
         }
         machine.fence = fence;
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.fence = Some(fence);
-        }
         Ok(())
     }
 

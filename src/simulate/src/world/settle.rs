@@ -126,7 +126,8 @@ impl State {
         }
         let Some(number) = self.api_for(machine, &config) else { return };
         let runs_pods = machine.runs("containerd.service");
-        let ready = match (age_ms >= NODE_READY_MS, runs_pods) {
+        let is_held_back = self.not_ready_until.get(host).is_some_and(|until| self.now_ms < *until);
+        let ready = match (age_ms >= NODE_READY_MS && !is_held_back, runs_pods) {
             (true, true) => ("True", "KubeletReady", "the node is ready"),
             (_, false) => ("False", "RuntimeDown", "containerd does not run"),
             _ => ("False", "Starting", "the network is not set up yet"),
