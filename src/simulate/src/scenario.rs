@@ -37,16 +37,10 @@ pub fn all() -> Vec<Scenario> {
     all
 }
 
-/// Scenarios in which the simulator has found what is not mended yet, and what.
-pub const WAITING: &[(&str, &str)] = &[];
-
 /// What a provider does is left to other tests: machines are made, and become hosts of the inventory, before there is a
 /// plan for them (src/naru/src/machines.rs); planner and executor only ever meet hosts. So is a network between hosts
 /// that stays broken.
 fn is_playable(scenario: &scenarios::Scenario) -> bool {
-    if WAITING.iter().any(|(name, _)| *name == scenario.name) {
-        return false;
-    }
     let inventories = || scenario.before.iter().chain([&scenario.now]).map(Applied::inventory);
     let has_machines = inventories().any(|inventory| inventory.spec.machines.is_some());
     let stays_broken = scenario.twists.iter().any(|twist| matches!(twist, Twist::Preflight(_)));

@@ -256,6 +256,10 @@ impl Draft {
             planned.after.retain(|number| !dropped[*number]);
         }
         let order = order(&self.steps);
+        if order.len() < self.steps.len() {
+            self.refuse_circle(&order);
+            return (Vec::new(), self.notes, self.findings, Vec::new());
+        }
         let ids: Vec<String> = self.steps.iter().map(|planned| planned.step.id.clone()).collect();
         let mut steps: Vec<Option<Planned>> = self.steps.into_iter().map(Some).collect();
         let sorted = order.into_iter().filter_map(|number| {
@@ -266,10 +270,22 @@ impl Draft {
         });
         (sorted.collect(), self.notes, self.findings, self.unavailable)
     }
+
+    /// The rules and what is added to them must have no circle; a plan that lost steps to one would be a lie.
+    fn refuse_circle(&mut self, order: &[usize]) {
+        let sorted: BTreeSet<usize> = order.iter().copied().collect();
+        let left: Vec<&str> = (0..self.steps.len())
+            .filter(|number| !sorted.contains(number))
+            .map(|number| self.steps[number].step.id.as_str())
+            .collect();
+        let detail = format!("wait for each other: {}", left.join(", "));
+        let note = self.note(NoteKind::Refused, None, "the steps have no order; this is a fault of naru itself");
+        note.detail = Some(detail);
+    }
 }
 
 /// Numbers so that each comes after those it waits for; among those that could come next, the earlier batch first, then
-/// by the rules' order, then as added.
+/// by the rules' order, then as added. Fewer than there are if some wait for each other.
 fn order(steps: &[Planned]) -> Vec<usize> {
     let rank: HashMap<&str, usize> = RULES.iter().enumerate().map(|(rank, (name, _))| (*name, rank)).collect();
     let key = |number: usize| {
@@ -297,6 +313,5 @@ fn order(steps: &[Planned]) -> Vec<usize> {
             }
         }
     }
-    debug_assert_eq!(sorted.len(), steps.len(), "the rules have no circle");
     sorted
 }

@@ -127,7 +127,11 @@ pub(super) fn arrange(world: &World<'_>, lead: &Part<'_>, climb: &Climb, draft: 
     let of_members = |planned: &super::draft::Planned| [name::ETCD_ADD, name::ETCD_REMOVE].contains(&planned.name);
     let changes: Vec<usize> = (0..draft.steps.len()).filter(|number| of_members(&draft.steps[*number])).collect();
     for number in changes {
-        draft.wait(number, rollout.members.clone());
+        // A host that joins goes on only afterwards.
+        let host = draft.steps[number].step.host.clone();
+        let others =
+            rollout.members.iter().copied().filter(|other| draft.steps[*other].step.host != host).collect::<Vec<_>>();
+        draft.wait(number, others);
     }
     rollout.workers(climb.last(), true, draft);
     rollout.count(draft);
