@@ -58,12 +58,12 @@ impl Manifest {
         }
     }
 
-    /// Something is about to be put there. What is listed already keeps its entry; a new one says neither hash nor mode
-    /// until it is done.
+    /// Something is about to be put there, and its entry says neither hash nor mode until it is done: a power cut in
+    /// between must not leave the hash of what was there before.
     pub(crate) fn announce(&mut self, path: &str, kind: &str) {
-        if !self.entries.contains_key(path) {
-            self.put(path, kind, "");
-        }
+        let kind = self.entries.get(path).map_or(kind, |entry| &entry.kind).to_owned();
+        self.put(path, &kind, "");
+        self.modes.remove(path);
     }
 
     pub fn put(&mut self, path: &str, kind: &str, sha256: &str) {

@@ -368,9 +368,9 @@ impl Machine {
             _ => Vec::new(),
         };
         for (path, kind) in paths {
-            if !self.manifest.contains_key(path) {
-                self.note(path, kind, "");
-            }
+            let kind = self.manifest.get(path).map_or(kind, |entry| &entry.kind).to_owned();
+            self.note(path, &kind, "");
+            self.modes.remove(path);
         }
     }
 
