@@ -54,11 +54,13 @@ pub(crate) fn highest(host: &Host) -> Result<Seen, Failure> {
     serde_json::from_slice(&bytes).map_err(|error| broken(&error))
 }
 
-/// Takes note of a fence; a lower one than the highest is refused.
+/// Takes note of a fence; a lower one than the highest is refused, and so is the highest itself if another holder of
+/// the lock has brought it: whoever slept through the loss of the lock may come with what is somebody else's by now.
 pub(crate) fn raise(host: &Host, fence: u64, owner: Option<&str>) -> Result<(), Failure> {
     let _turn = turn(&host.path(FILE)).map_err(|error| broken(&error))?;
     let seen = highest(host)?;
-    if fence < seen.fence {
+    let is_anothers = fence == seen.fence && owner.zip(seen.owner.as_deref()).is_some_and(|(one, other)| one != other);
+    if fence < seen.fence || is_anothers {
         return Err(refusal(fence, &seen));
     }
     let now = Seen { fence, owner: owner.map(str::to_owned) };
@@ -104,6 +106,8 @@ mod tests {
         let refused = raise(&host, 4, Some("bob")).unwrap_err();
         assert_eq!(refused.kind, FailureKind::Fenced);
         assert!(refused.message.starts_with("ann has taken over"), "{}", refused.message);
+        assert!(raise(&host, 5, Some("bob")).is_err(), "two holders under one fence");
+        raise(&host, 5, Some("ann")).unwrap();
         assert_eq!(highest(&host).unwrap(), Seen { fence: 5, owner: Some("ann".to_owned()) });
         assert_eq!(fs::metadata(host.path(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
     }

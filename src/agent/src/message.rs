@@ -348,6 +348,14 @@ pub struct ApiRequest {
     pub timeout_ms: u64,
 }
 
+impl ApiRequest {
+    /// Whether it changes nothing in the cluster.
+    #[must_use]
+    pub fn is_question(&self) -> bool {
+        self.method.eq_ignore_ascii_case("GET")
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiResponse {

@@ -294,11 +294,11 @@ fn changes_the_host(request: &Request) -> bool {
         | Request::FetchArtifact { .. }
         | Request::SigningRequest { .. }
         | Request::InstallCertificate { .. }
-        | Request::SealIdentity { .. }
         | Request::InstallIdentity { .. }
         | Request::Run { .. }
         | Request::Reset => true,
         Request::Etcd(request) => *request != EtcdRequest::Members,
+        Request::Api(request) => !request.is_question(),
         _ => false,
     }
 }

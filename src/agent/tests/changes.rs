@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use naru_agent::{Client, Failure, FailureKind, Host, MissingArtifact, Request, Response, Stop, serve};
+use naru_agent::{ApiRequest, Client, Failure, FailureKind, Host, MissingArtifact, Request, Response, Stop, serve};
 use naru_resources::{Content, Resource};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
@@ -86,7 +86,14 @@ async fn whoever_lost_the_lock_unnoticed_changes_nothing_any_more() {
     }
     done(&mut bob, &Request::Fence { fence: 2 }).await;
     let (bytes, sha256) = artifact(100_000);
-    for request in [file("late", None), shell("touch late"), Request::Reset] {
+    let cordon = Request::Api(ApiRequest {
+        method: "PATCH".to_owned(),
+        path: "/api/v1/nodes/w1".to_owned(),
+        content_type: "application/merge-patch+json".to_owned(),
+        body: "{}".to_owned(),
+        timeout_ms: 1000,
+    });
+    for request in [file("late", None), shell("touch late"), cordon, Request::Reset] {
         let late = failure(&mut worker, &request).await;
         assert_eq!(late.kind, FailureKind::Fenced, "{late:?}");
         assert!(late.message.starts_with("bob has taken over"), "{}", late.message);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use naru_agent::{ApiRequest, EtcdRequest, Failure, FailureKind, Request, Response};
+use naru_agent::{EtcdRequest, Failure, FailureKind, Request, Response};
 use naru_hosts::{Connection, HostError, HostErrorKind};
 use naru_observe::{AgentError, HostAgent, Problem, ProblemKind};
 use tokio::sync::Mutex;
@@ -46,8 +46,8 @@ struct Link {
 enum Sort {
     /// Asked again over a new connection when the first breaks.
     Question,
-    /// The same, but asking twice may not be the same as asking once.
-    QuestionOnce,
+    /// Of objects of the API. It goes where questions go: no change of the host holds it up.
+    ClusterChange,
     Change,
     Transfer,
     Listen,
@@ -65,8 +65,8 @@ fn sort(request: &Request) -> Sort {
         | Request::Diagnose
         | Request::Confirm { .. }
         | Request::Etcd(EtcdRequest::Members) => Sort::Question,
-        Request::Api(ApiRequest { method, .. }) if method.eq_ignore_ascii_case("GET") => Sort::Question,
-        Request::Api(_) => Sort::QuestionOnce,
+        Request::Api(request) if request.is_question() => Sort::Question,
+        Request::Api(_) => Sort::ClusterChange,
         Request::Upload { .. } | Request::FetchArtifact { .. } | Request::ServeArtifacts { .. } => Sort::Transfer,
         Request::Listen { .. } => Sort::Listen,
         _ => Sort::Change,
@@ -97,7 +97,7 @@ impl RemoteAgent {
 
     fn link(&self, sort: Sort) -> &Mutex<Link> {
         match sort {
-            Sort::Question | Sort::QuestionOnce => &self.questions,
+            Sort::Question | Sort::ClusterChange => &self.questions,
             Sort::Change => &self.changes,
             Sort::Transfer => &self.uploads,
             Sort::Listen => &self.listening,
@@ -146,7 +146,7 @@ impl RemoteAgent {
     async fn exchange(&self, link: &mut Link, sort: Sort, revealed: &Revealed) -> Result<Response, HostError> {
         // Lock and fence are what a holder begins with; they stand for themselves.
         let is_claim = matches!(revealed.request(), Request::Lock { .. } | Request::Fence { .. });
-        let says_fence = matches!(sort, Sort::Change | Sort::Transfer) && !is_claim;
+        let says_fence = matches!(sort, Sort::ClusterChange | Sort::Change | Sort::Transfer) && !is_claim;
         let connection = self.connection(link, says_fence).await?;
         let response = connection.call(revealed.request()).await?;
         match revealed.request() {
@@ -382,7 +382,7 @@ mod tests {
         // What may not be done twice is not.
         let create = || {
             let (method, path) = ("POST".to_owned(), "/api/v1/nodes".to_owned());
-            Request::Api(ApiRequest {
+            Request::Api(naru_agent::ApiRequest {
                 method,
                 path,
                 content_type: String::new(),
@@ -394,6 +394,11 @@ mod tests {
         heard.breaks_at.lock().unwrap().push("api");
         assert!(agent.call(create()).await.is_err());
         assert_eq!(heard.take(), ["*api", "api"]);
+        // It changes the cluster, so whoever has taken over the lock is asked first.
+        let holder = heard.agent(7);
+        holder.call(Request::Facts).await.unwrap();
+        holder.call(create()).await.unwrap();
+        assert_eq!(heard.take(), ["*facts", "fence", "api"]);
     }
 
     #[tokio::test]
