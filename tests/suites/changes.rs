@@ -10,7 +10,7 @@ use naru_e2e::{Context, RequestLoop, Wish, command, difference, pinned, wait_unt
 use naru_machines::{ClusterSpec, ImageSpec, Provider, Release};
 use serde_json::Value;
 
-use crate::{Case, first_cluster};
+use crate::{Case, first_cluster, revert};
 
 const HOSTS: [&str; 3] = ["cp1", "w1", "w2"];
 const NODE_PORT: u16 = 30080;
@@ -24,6 +24,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case { name: "a label restarts nothing, and the plan says so", run: label },
         Case { name: "a registry mirror restarts containerd at most, as planned", run: mirror },
         Case { name: "two applies in a row lose no request", run: twice },
+        Case { name: "a change that cuts SSH off is put back by the host", run: revert::put_back },
+        Case { name: "or at its next start, should that be sooner", run: revert::put_back_at_start },
+        Case { name: "confirmed it stays, and goes when it is not wanted", run: revert::confirmed },
         Case { name: "status shows hosts and nodes, journal the last run", run: status_and_journal },
         Case { name: "an edited file is drift: shown, and mended by apply", run: drift },
         Case { name: "explain: a node that is well", run: explain_well },
@@ -34,6 +37,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case { name: "explain: the pod network's configuration is gone", run: explain_network },
         Case { name: "explain: no SSH, and no power", run: explain_unreachable },
         Case { name: "node remove drains and cleans, node add brings it back", run: remove_and_add },
+        Case { name: "node replace: the new machine is Ready before the old one leaves", run: replace_living },
+        Case { name: "node replace: a dead machine's name goes to another one", run: replace_dead },
     ]
 }
 
@@ -290,5 +295,62 @@ fn remove_and_add(context: &Context) -> Result<()> {
     wait_until("three nodes are Ready", Duration::from_secs(20), || Ok(context.ready_nodes()? == 3))?;
     let text = fs_err::read_to_string(&context.inventory)?;
     ensure!(text.contains("# about w1") && text.contains(&w2.address), "the inventory after add:\n{text}");
+    context.nothing_to_do()
+}
+
+/// Its root login, and the key that it shows.
+fn target(context: &Context, machine: &str) -> Result<(String, String)> {
+    let machine = context.host(machine)?;
+    Ok((format!("root@{}", machine.address), machine.host_key.unwrap_or_default()))
+}
+
+fn replace_living(context: &Context) -> Result<()> {
+    let spec = ClusterSpec::simple(&context.name, 1, 3, &ImageSpec::prepared(Release::Trixie));
+    context.machines.ensure(&spec, &|_| {})?;
+    let (w3, key) = target(context, "w3")?;
+    let replace = ["node", "replace", "w1", &w3, "--host-key", &key, "--yes", "-o", "json"];
+    let said = context.naru(&replace)?.ok()?;
+    let place = |step: &str, event: &str| {
+        let is_it = |line: &str| line.contains(&format!("\"{step}\"")) && line.contains(&format!("\"{event}\""));
+        said.lines().position(is_it).with_context(|| format!("no {event} of {step}:\n{said}"))
+    };
+    ensure!(place("w3/ready", "stepSucceeded")? < place("w1/cordon", "stepStarted")?, "w1 left too soon:\n{said}");
+    let nodes = context.kubectl(&["get", "nodes", "-o", "name"])?;
+    ensure!(nodes.contains("w3") && !nodes.contains("w1"), "nodes:\n{nodes}");
+    let labels = context.get(&["node", "w3"])?["metadata"]["labels"].clone();
+    ensure!(labels["disk"] == "nvme", "the labels of w1 are not those of w3: {labels}");
+    let left = context.on("w1", "ls -d /etc/naru /opt/naru 2>/dev/null || true")?;
+    ensure!(left.is_empty(), "left on the replaced host:\n{left}");
+    let text = fs_err::read_to_string(&context.inventory)?;
+    let line = text.lines().find(|line| line.contains("name: w3")).unwrap_or_default();
+    ensure!(line.contains("disk: nvme") && line.ends_with("# about w1"), "the inventory:\n{text}");
+    ensure!(!text.contains("name: w1"), "the old machine is still in the inventory:\n{text}");
+    first_cluster::load_images_on(context, "w3")?;
+    wait_until("three nodes are Ready", Duration::from_secs(20), || Ok(context.ready_nodes()? == 3))?;
+    context.nothing_to_do()
+}
+
+fn replace_dead(context: &Context) -> Result<()> {
+    let uid = |context: &Context| Ok::<_, anyhow::Error>(context.get(&["node", "w2"])?["metadata"]["uid"].clone());
+    let before = uid(context)?;
+    context.machines.power_cut(&context.name, "w2")?;
+    let (w1, key) = target(context, "w1")?;
+    let replace = ["node", "replace", "w2", &w1, "--host-key", &key, "--yes"];
+    // As long as nobody has missed it, it may as well live.
+    let said = context.naru(&[&replace[..], &["--name", "w2"]].concat())?.exits(1)?;
+    ensure!(said.contains("its node is Ready"), "a name was nearly given away:\n{said}");
+    wait_until("w2 is NotReady", Duration::from_secs(90), || Ok(context.ready_nodes()? == 2))?;
+    context.naru(&replace)?.ok()?;
+    wait_until("three nodes are Ready", Duration::from_secs(20), || Ok(context.ready_nodes()? == 3))?;
+    ensure!(uid(context)? != before, "the dead machine's node was taken over");
+    let address = context.host("w1")?.address;
+    let addresses = context.get(&["node", "w2"])?["status"]["addresses"].to_string();
+    ensure!(addresses.contains(&address), "addresses of w2: {addresses}");
+    let text = fs_err::read_to_string(&context.inventory)?;
+    let line = text.lines().find(|line| line.contains("name: w2")).unwrap_or_default();
+    ensure!(line.contains(&address), "the inventory:\n{text}");
+    wait_until("the web workload is whole again", Duration::from_secs(60), || {
+        Ok(context.get(&["deployment", "web"])?["status"]["readyReplicas"] == 3)
+    })?;
     context.nothing_to_do()
 }

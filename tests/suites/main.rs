@@ -13,6 +13,7 @@ mod first_cluster;
 mod interruption;
 mod kubectl;
 mod provisioning;
+mod revert;
 mod smoke;
 mod ssh;
 mod workload;

@@ -1,6 +1,6 @@
 //! What the peers' smoke tests promise their users: a cluster of two Debian releases with documents, files and hooks in
-//! one inventory, dry runs that change nothing, a reset that gives the machines back, OpenSSH's configuration, and a
-//! control-plane machine that was swapped for another one at the same address.
+//! one inventory, dry runs that change nothing, a reset that gives the machines back, OpenSSH's configuration, a
+//! control-plane machine that was swapped for another one at the same address, and the end of one that is dead.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -59,6 +59,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case { name: "OpenSSH's configuration is enough for the next apply", run: openssh },
         Case { name: "a swapped control plane is refused by its host key", run: swapped },
         Case { name: "once its key is known, the cluster is made anew", run: made_anew },
+        Case { name: "reset of a cluster whose control plane is dead, on request", run: reset_without_control_plane },
     ]
 }
 
@@ -295,4 +296,26 @@ fn made_anew(context: &Context) -> Result<()> {
     context.fetch_kubeconfig()?;
     wait_until("both nodes are Ready", Duration::from_secs(20), || Ok(context.ready_nodes()? == 2))?;
     context.nothing_to_do()
+}
+
+fn reset_without_control_plane(context: &Context) -> Result<()> {
+    const OURS: &str = "ls -d /etc/naru /opt/naru /etc/systemd/system/naru-node.service 2>/dev/null || true";
+    context.machines.power_cut(&context.name, "cp1")?;
+    let said = context.naru(&["reset", "cluster.yaml", "--yes"])?.exits(2)?;
+    ensure!(said.contains("cp1") && said.contains("--without-lock"), "does not say what helps:\n{said}");
+    let left = context.on("old1", OURS)?;
+    ensure!(left.contains("/etc/naru"), "the worker was changed without a lock:\n{left}");
+    let said = context.naru(&["reset", "cluster.yaml", "--yes", "--without-lock"])?.exits(2)?;
+    ensure!(said.contains("cp1: it is not cleaned"), "does not name the host left out:\n{said}");
+    let left = context.on("old1", OURS)?;
+    ensure!(left.is_empty(), "left on the worker:\n{left}");
+    let state = context.on("old1", "systemctl is-active naru-node || true")?;
+    ensure!(!state.starts_with("active"), "the worker's node still runs");
+    // Once it is back, the usual command ends it as well.
+    context.machines.power_on(&context.name, "cp1")?;
+    wait_until("cp1 answers", Duration::from_secs(60), || Ok(context.on("cp1", "true").is_ok()))?;
+    context.naru(&["reset", "cluster.yaml", "--yes"])?.exits(0)?;
+    let left = context.on("cp1", OURS)?;
+    ensure!(left.is_empty(), "left on the control plane:\n{left}");
+    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::fence::{self, Claim};
 use crate::lock::Lock;
 use crate::neighbour::{self, Neighbour};
 use crate::reach::{self, Listeners};
-use crate::watchdog::Watchdog;
+use crate::watchdog::{Watchdog, tidy_boot};
 use crate::{
     Answerer, Checked, EtcdRequest, Failure, FailureKind, MissingArtifact, Request, Response, Upload, UploadFrames,
     diagnose, etcd, facts, hook, identity, reset,
@@ -246,7 +246,13 @@ impl Session {
                 ..permanent("a change cannot be confirmed over the connection that made it".to_owned())
             });
         }
-        self.blocking(move |host| revert::confirm(host, &confirmation)).await?;
+        let confirm = move |host: &Host| {
+            revert::confirm(host, &confirmation)?;
+            // Its watcher sleeps on until the time is over; what waits for the next start need not.
+            tidy_boot(host);
+            Ok(())
+        };
+        self.blocking(confirm).await?;
         Ok(Response::Done)
     }
 

@@ -143,6 +143,15 @@ impl Executor<'_> {
         }
     }
 
+    /// Takes the lock of every host that answers, for the end of a cluster whose control planes are gone: it keeps out
+    /// others who do the same, and nobody who gets a majority of the control planes.
+    ///
+    /// # Errors
+    /// When somebody else has the lock of one of them.
+    pub async fn lock_without_majority(&self, inventory: &Inventory) -> Result<Held, ExecuteError> {
+        Held::take_without_majority(self.fleet, inventory, &self.owner).await
+    }
+
     /// Executes a plan under a lock. Failed steps are part of the outcome.
     pub async fn execute(&self, held: &Held, plan: &Plan) -> Outcome {
         let started = Instant::now();

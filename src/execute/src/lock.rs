@@ -1,13 +1,14 @@
 //! The lock: a majority of the inventory's control planes must grant it, each for as long as the connection lives on
 //! which it was asked for. Its fence is one more than any that these hosts have seen, and hosts refuse changes that
-//! come with a lower one, so a holder who lost the lock without noticing can do no harm.
+//! come with a lower one, so a holder who lost the lock without noticing can do no harm. For the end of a cluster whose
+//! control planes are gone there is a lesser one: of every host that answers, each for itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::stream::{self, FuturesUnordered};
 use naru_agent::{FailureKind, Request, Response};
 use naru_inventory::{Host, Inventory};
 use naru_observe::{AgentError, Fleet, HostAgent, Problem};
@@ -19,6 +20,8 @@ use tokio::time::{Instant, sleep, timeout};
 const GRANT_DEADLINE: Duration = Duration::from_secs(40);
 /// How long the others are waited for once a majority has granted.
 const MAJORITY_GRACE: Duration = Duration::from_secs(3);
+/// Hosts that are asked at the same time.
+const ASKED_AT_ONCE: usize = 64;
 /// How often a holder makes sure that it still holds.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(20);
@@ -84,7 +87,35 @@ impl Held {
     pub(crate) async fn take(fleet: &dyn Fleet, inventory: &Inventory, owner: &str) -> Result<Self, ExecuteError> {
         let control_planes: Vec<Host> = inventory.control_planes().cloned().collect();
         let needed = if control_planes.is_empty() { 0 } else { control_planes.len() / 2 + 1 };
-        let (granted, mut refused) = ask_all(fleet, &control_planes, owner, needed).await;
+        let (granted, refused) = ask_all(fleet, &control_planes, owner, needed).await;
+        Self::claim(fleet, owner, needed, control_planes, granted, refused).await
+    }
+
+    /// Of all hosts that answer, control planes or not. Whoever gets the other control planes' lock meanwhile is not
+    /// kept from it; each host keeps to whoever has the higher fence.
+    pub(crate) async fn take_without_majority(
+        fleet: &dyn Fleet,
+        inventory: &Inventory,
+        owner: &str,
+    ) -> Result<Self, ExecuteError> {
+        let hosts = &inventory.spec.hosts;
+        let (granted, mut refused) = ask_all(fleet, hosts, owner, hosts.len()).await;
+        refused.retain(|(_, refusal)| matches!(refusal, Refusal::Locked(_)));
+        if !refused.is_empty() {
+            return Err(refusal(granted.len(), hosts.len(), hosts.len(), refused));
+        }
+        // Nobody is asked again: a host that was cleaned would get the agent once more.
+        Self::claim(fleet, owner, 0, Vec::new(), granted, refused).await
+    }
+
+    async fn claim(
+        fleet: &dyn Fleet,
+        owner: &str,
+        needed: usize,
+        control_planes: Vec<Host>,
+        granted: BTreeMap<String, Grant>,
+        mut refused: Vec<(String, Refusal)>,
+    ) -> Result<Self, ExecuteError> {
         let of = control_planes.len();
         if granted.len() < needed {
             return Err(refusal(granted.len(), of, needed, refused));
@@ -183,16 +214,16 @@ enum Again {
     Higher(String),
 }
 
-/// Asks all at once; the slow ones are not waited for long once there is a majority.
+/// Asks many at once; the slow ones are not waited for long once there are as many as are needed.
 async fn ask_all(
     fleet: &dyn Fleet,
-    control_planes: &[Host],
+    hosts: &[Host],
     owner: &str,
     needed: usize,
 ) -> (BTreeMap<String, Grant>, Vec<(String, Refusal)>) {
     let (mut granted, mut refused) = (BTreeMap::new(), Vec::new());
-    let asking = control_planes.iter().map(|host| async move { (host.name.clone(), grant(fleet, host, owner).await) });
-    let mut asking: FuturesUnordered<_> = asking.collect();
+    let asking = hosts.iter().map(|host| async move { (host.name.clone(), grant(fleet, host, owner).await) });
+    let mut asking = stream::iter(asking).buffer_unordered(ASKED_AT_ONCE);
     loop {
         let next = if granted.len() >= needed {
             timeout(MAJORITY_GRACE, asking.next()).await.unwrap_or(None)

@@ -13,6 +13,8 @@ use crate::exit::Failure;
 use crate::style::{BAD, DIM, GOOD, paint};
 
 const CONTEXT_LINES: usize = 2;
+/// Of a file's mode; the rest tells its type.
+const PERMISSIONS: u32 = 0o7777;
 
 /// The file of an inventory as it was read.
 pub(crate) struct File {
@@ -27,6 +29,10 @@ impl File {
             _ => Failure::user(error.to_string()),
         })?;
         Ok(Self { path: path.to_owned(), text })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What an inventory of this text says.
@@ -57,15 +63,7 @@ impl File {
                 .hint("run the same command again"));
         }
         let mode = fs::metadata(&path).map_err(fail)?.permissions().mode();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        let written = fs::write(&temporary, edited)
-            .and_then(|()| fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)))
-            .and_then(|()| fs::rename(&temporary, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map_err(fail)
+        crate::private::write_as(&path, edited, mode & PERMISSIONS).map_err(fail)
     }
 }
 

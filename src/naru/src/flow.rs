@@ -77,6 +77,8 @@ pub(crate) struct Flow {
     flags: RunFlags,
     /// For what cannot be taken back: the question, and the word that has to be typed.
     word: Option<(String, String)>,
+    /// Whether it goes on where too few control planes answer for the lock; none where nobody is offered that.
+    without_lock: Option<bool>,
     terminal: Terminal,
     pub(crate) screen: Screen,
     pub(crate) interrupts: Interrupts,
@@ -86,7 +88,8 @@ pub(crate) struct Flow {
 impl Flow {
     pub(crate) fn new(flags: &RunFlags, terminal: Terminal) -> Self {
         let screen = Screen::new(flags.output, terminal);
-        Self { flags: flags.clone(), word: None, terminal, screen, interrupts: Interrupts::listen(), owner: owner() }
+        let (interrupts, owner) = (Interrupts::listen(), owner());
+        Self { flags: flags.clone(), word: None, without_lock: None, terminal, screen, interrupts, owner }
     }
 
     /// The same for what cannot be taken back; refused at once where nobody can be asked and nobody said yes.
@@ -96,6 +99,11 @@ impl Flow {
                 .hint("--yes goes on without asking"));
         }
         Ok(Self { word: Some((question, word)), ..self })
+    }
+
+    /// The same with `--without-lock`, and whether it was given.
+    pub(crate) fn with_choice_of_no_lock(self, without_lock: bool) -> Self {
+        Self { without_lock: Some(without_lock), ..self }
     }
 
     /// Whether there is somebody to ask who wants to be asked.
@@ -124,7 +132,7 @@ impl Flow {
     ) -> Result<Ended, Failure> {
         let executor = self.executor(session);
         if is_agreed || !self.asks() {
-            let held = match executor.lock(&session.inventory).await {
+            let held = match self.lock(&executor, session).await {
                 Ok(held) => held,
                 Err(error) => return self.without_lock(session, planner, error).await,
             };
@@ -158,7 +166,7 @@ impl Flow {
             }
             let lock = match held.take() {
                 Some(lock) => lock,
-                None => executor.lock(&session.inventory).await?,
+                None => self.lock(executor, session).await.map_err(|error| self.no_lock(error))?,
             };
             let now = self.look(session, planner).await;
             if is_same(&plan, &now) {
@@ -183,11 +191,30 @@ impl Flow {
         error: ExecuteError,
     ) -> Result<Ended, Failure> {
         if !matches!(error, ExecuteError::NoMajority { .. }) {
-            return Err(error.into());
+            return Err(self.no_lock(error));
         }
         let plan = self.look(session, planner).await;
         self.show(&plan);
-        if plan.is_refused() { Ok(Ended::Nothing(plan)) } else { Err(error.into()) }
+        if plan.is_refused() { Ok(Ended::Nothing(plan)) } else { Err(self.no_lock(error)) }
+    }
+
+    async fn lock(&self, executor: &Executor<'_>, session: &Session) -> Result<Held, ExecuteError> {
+        match executor.lock(&session.inventory).await {
+            Err(error @ ExecuteError::NoMajority { .. }) if self.without_lock == Some(true) => {
+                self.screen.remark(&format!("{error}; going on without it, as asked"));
+                executor.lock_without_majority(&session.inventory).await
+            }
+            done => done,
+        }
+    }
+
+    fn no_lock(&self, error: ExecuteError) -> Failure {
+        let is_offered = self.without_lock == Some(false) && matches!(error, ExecuteError::NoMajority { .. });
+        let failure = Failure::from(error);
+        match is_offered {
+            true => failure.hint("if they are gone for good: --without-lock goes on with the hosts that answer"),
+            false => failure,
+        }
     }
 
     pub(crate) fn executor<'a>(&'a self, session: &'a Session) -> Executor<'a> {

@@ -1,7 +1,7 @@
-//! Files that are for the operator alone: closed to others from the first byte, whole or not there at all.
+//! Files of the operator's: closed to others from the first byte, whole or not there at all.
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use fs_err as fs;
@@ -11,6 +11,11 @@ const FOLDER_MODE: u32 = 0o700;
 
 /// Writes a file; a link of this name is replaced, never followed.
 pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    write_as(path, text, FILE_MODE)
+}
+
+/// The same for a file that others may read in the end.
+pub(crate) fn write_as(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -19,8 +24,11 @@ pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     options.write(true).create_new(true);
     options.options_mut().mode(FILE_MODE);
     let mut file = options.open(&temporary)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let done = written.and_then(|()| fs::rename(&temporary, path));
+    let done = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(mode)))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&temporary, path));
     if done.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -29,8 +37,6 @@ pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

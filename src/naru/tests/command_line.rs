@@ -213,8 +213,27 @@ fn edits_of_the_inventory_are_shown_and_kept_only_if_something_was_done() {
     insta::assert_snapshot!("node_add", seen(&naru(folder.path(), &[&add[..], &reach].concat())));
     let remove = ["node", "remove", "w1", "--yes"];
     insta::assert_snapshot!("node_remove", seen(&naru(folder.path(), &[&remove[..], &reach].concat())));
+    let replace = ["node", "replace", "w1", "root@192.0.2.29", "--yes"];
+    insta::assert_snapshot!("node_replace_dead", seen(&naru(folder.path(), &[&replace[..], &reach].concat())));
+    let named = ["--name", "w7"];
+    insta::assert_snapshot!("node_replace_named", seen(&naru(folder.path(), &[&replace[..], &named, &reach].concat())));
+    let control_plane = ["node", "replace", "cp1", "root@192.0.2.29", "--yes"];
+    let said = seen(&naru(folder.path(), &[&control_plane[..], &reach].concat()));
+    assert!(
+        said.contains("exit code: 2") && said.contains("refused: cp2: the control plane cannot be reached"),
+        "{said}"
+    );
     assert_eq!(fs_err::read_to_string(&file).unwrap(), before);
-    for wrong in [&["node", "remove", "w9"][..], &["node", "remove", "cp1"], &["node", "add", "192.0.2.21"]] {
+    for wrong in [
+        &["node", "remove", "w9"][..],
+        &["node", "remove", "cp1"],
+        &["node", "add", "192.0.2.21"],
+        &["node", "replace", "w9", "192.0.2.29"],
+        &["node", "replace", "w1", "192.0.2.22"],
+        &["node", "replace", "w1", "192.0.2.29", "--name", "w2"],
+        &["node", "replace", "w1", "192.0.2.29:ssh"],
+        &["node", "replace", "cp1", "192.0.2.29", "--name", "cp1"],
+    ] {
         let output = naru(folder.path(), &[wrong, &["--yes"], &reach].concat());
         assert_eq!(output.status.code(), Some(1), "{wrong:?}: {}", seen(&output));
     }
@@ -228,6 +247,12 @@ fn nothing_is_removed_without_a_yes() {
     let reset = |more: &[&str]| seen(&naru(folder.path(), &[&["reset", "--artifacts", "."], more].concat()));
     insta::assert_snapshot!("reset_in_a_pipe", reset(&[]));
     insta::assert_snapshot!("reset_unreachable", reset(&["--yes"]));
+    let said = reset(&["--yes", "--without-lock"]);
+    for part in ["exit code: 2", "1 are needed; going on without it, as asked", "w1, w2, cp1: it is not cleaned"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("error:"), "{said}");
+    assert!(reset(&["--yes", "--without-lock", "--host", "w1"]).starts_with("exit code: 1"));
     insta::assert_snapshot!("reset_unknown_host", reset(&["--yes", "--host", "w9"]));
     assert!(!folder.path().join("XDG_STATE_HOME").exists(), "no journal was begun");
 }

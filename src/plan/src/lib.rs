@@ -23,7 +23,7 @@ pub use labels::LabelChange;
 pub use plan::{
     Action, Artifact, CORDONED_ANNOTATION, Finding, FindingCode, Note, NoteKind, PLAN_FORMAT, Plan, Severity, Step,
 };
-pub use planner::{Options, plan};
+pub use planner::{Options, plan, reset_stops};
 pub use render::{Colour, render};
 
 #[cfg(test)]

@@ -255,6 +255,14 @@ impl Step {
             batch: None,
         }
     }
+
+    /// With what it does and all that this disturbs.
+    #[must_use]
+    pub fn with_changes(mut self, changes: Vec<Change>) -> Self {
+        self.disruptions = changes.iter().filter_map(|change| change.disruption.clone()).collect();
+        self.changes = changes;
+        self
+    }
 }
 
 impl Plan {

@@ -44,7 +44,8 @@ pub(crate) fn keep(host: &Host, path: &str) -> Result<(), ResourceError> {
     atomic::write(&note, FILE_MODE, &text)
 }
 
-/// Puts a kept file back in place of ours; tells whether there was one.
+/// Puts a kept file back in place of ours; tells whether there was one. It stays kept until `forget`: who is cut off
+/// before the manifest knows would take the host's file for ours the next time.
 pub(crate) fn restore(host: &Host, path: &str) -> Result<bool, ResourceError> {
     let (bytes, note) = places(host, path);
     let Some(text) = atomic::read(&note)? else { return Ok(false) };
@@ -54,9 +55,14 @@ pub(crate) fn restore(host: &Host, path: &str) -> Result<bool, ResourceError> {
         reason: error.to_string(),
     })?;
     atomic::write(&host.path(path), text.mode, &fs::read(&bytes)?)?;
-    fs::remove_file(&note)?;
-    fs::remove_file(&bytes)?;
     Ok(true)
+}
+
+/// What was kept has been given back, and the manifest does not list ours any more.
+pub(crate) fn forget(host: &Host, path: &str) -> Result<(), ResourceError> {
+    let (bytes, note) = places(host, path);
+    fs::remove_file(&note)?;
+    Ok(fs::remove_file(&bytes)?)
 }
 
 fn places(host: &Host, path: &str) -> (PathBuf, PathBuf) {
@@ -83,6 +89,8 @@ mod tests {
         assert!(restore(&host, path).unwrap());
         assert_eq!(atomic::read(&host.path(path)).unwrap().unwrap(), b"theirs");
         assert_eq!(atomic::mode(&host.path(path)).unwrap(), Some(0o640));
+        assert!(restore(&host, path).unwrap(), "whoever was cut off gives it back again");
+        forget(&host, path).unwrap();
         assert!(!restore(&host, path).unwrap(), "it is given back once");
     }
 }

@@ -8,7 +8,7 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::kinds::{PARENT, swap, systemd, unit};
 use crate::manifest::Manifest;
-use crate::{Change, Host, ResourceError, originals, restarts};
+use crate::{Change, Host, ResourceError, originals};
 
 /// Units of ours that a manifest of an earlier version may not list.
 const UNITS: [&str; 3] = ["naru-node.service", "naru-control-plane.service", "naru-etcd.service"];
@@ -121,7 +121,7 @@ impl Teardown {
         if swap::restore_table(&self.host)? {
             self.note(format!("give {} its swap lines back", swap::FSTAB));
         }
-        self.restart_runtime()
+        self.restart_runtime(&mut manifest)
     }
 
     /// The entry goes after what it tells of. One in a folder that is wholly ours stays until the folder goes: a
@@ -130,16 +130,19 @@ impl Teardown {
         if !STAYING.contains(&kind) && path.starts_with('/') {
             self.remove(path, kind)?;
         }
-        if FOLDERS.iter().any(|folder| Path::new(path).starts_with(folder)) {
+        if is_read_by_runtime(path, kind) || FOLDERS.iter().any(|folder| Path::new(path).starts_with(folder)) {
             return Ok(());
         }
         manifest.remove(path);
         manifest.save(&self.host)
     }
 
-    /// It goes on with what is the host's.
-    fn restart_runtime(&mut self) -> Result<(), ResourceError> {
-        if restarts::pending(&self.host, RUNTIME_UNIT)?.is_none() {
+    /// It goes on with what is the host's. Entries of what it had read stay until then, so that a reset which is cut
+    /// off before, and the plan for the next one, know that it is due.
+    fn restart_runtime(&mut self, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        let read = manifest.entries.iter().filter(|(path, entry)| is_read_by_runtime(path, &entry.kind));
+        let read: Vec<String> = read.map(|(path, _)| path.clone()).collect();
+        if read.is_empty() {
             return Ok(());
         }
         if systemd::state(&self.host, RUNTIME_UNIT)?.is_active() {
@@ -147,23 +150,17 @@ impl Teardown {
             systemd::run(&self.host, "restart", RUNTIME_UNIT)?;
             self.note(format!("restart {RUNTIME_UNIT}"));
         }
-        restarts::done(&self.host, RUNTIME_UNIT)
+        read.iter().for_each(|path| manifest.remove(path));
+        manifest.save(&self.host)
     }
 
     fn remove(&mut self, path: &str, kind: &str) -> Result<(), ResourceError> {
         let real = self.host.path(path);
-        let found = fs::symlink_metadata(&real).ok();
-        let is_file = found.as_ref().is_some_and(|metadata| !metadata.is_dir());
-        let read_by_runtime = unit::watched(RUNTIME_UNIT, &[RUNTIME_FOLDER.to_owned()]);
-        if is_file && read_by_runtime.iter().any(|read| Path::new(path).starts_with(read)) {
-            // Before it goes: a reset that is cut off here still knows it.
-            restarts::note_one(&self.host, RUNTIME_UNIT, path)?;
-        }
         if originals::restore(&self.host, path)? {
             self.note(format!("restore {path}"));
             return Ok(());
         }
-        let Some(metadata) = found else { return Ok(()) };
+        let Ok(metadata) = fs::symlink_metadata(&real) else { return Ok(()) };
         if metadata.is_dir() {
             // One with something of others in it stays; those that are wholly ours come later.
             if ["directory", PARENT].contains(&kind) && fs::remove_dir(&real).is_ok() {
@@ -209,6 +206,12 @@ fn in_order(manifest: &Manifest) -> Vec<(String, String)> {
     let mut entries: Vec<(String, String)> = listed.collect();
     entries.sort_by_key(|(path, kind)| !(kind == "authority" && path.ends_with(".crt")));
     entries
+}
+
+/// Whether it is a file of containerd's configuration, or a drop-in of its unit.
+fn is_read_by_runtime(path: &str, kind: &str) -> bool {
+    let read = unit::watched(RUNTIME_UNIT, &[RUNTIME_FOLDER.to_owned()]);
+    !["directory", PARENT].contains(&kind) && read.iter().any(|read| Path::new(path).starts_with(read))
 }
 
 /// Removes what is in the folder, except one.

@@ -26,6 +26,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(4 * 3600);
 /// A fault may come after the last point of the undisturbed run: a run that was hit before passes more of them.
 const FAULT_SPREAD: u64 = 2;
 const MAX_FAULTS: u64 = 3;
+/// How far a clock jumps, forwards or back.
+const MAX_SKEW_SECONDS: u64 = 120;
 
 /// What was done, for the totals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -301,7 +303,9 @@ impl Case {
             FaultKind::PowerOff,
             FaultKind::FillDisk,
             FaultKind::SlowDisk { factor: random.between(10, 400) },
-            FaultKind::Skew { seconds: i64::try_from(random.below(120)).unwrap_or_default() },
+            FaultKind::Skew {
+                seconds: random.below(2 * MAX_SKEW_SECONDS).cast_signed() - MAX_SKEW_SECONDS.cast_signed(),
+            },
             FaultKind::Isolate { for_ms: random.between(1_000, 300_000) },
             FaultKind::Lie,
         ];

@@ -269,13 +269,9 @@ fn announced(steps: &[Step]) -> BTreeSet<(String, String)> {
             Disruption::StartUnit(unit) | Disruption::RestartUnit(unit) | Disruption::StopUnit(unit) => {
                 Some(unit.clone())
             }
-            // Whatever runs there stops.
-            Disruption::RemoveNode(_) => Some("*".to_owned()),
             _ => None,
         });
-        // A reset stops whatever is ours there.
-        let all = (step.action == Action::Reset).then(|| "*".to_owned());
-        units.chain(all).map(move |unit| (host.clone(), unit)).collect::<Vec<_>>()
+        units.map(move |unit| (host.clone(), unit)).collect::<Vec<_>>()
     };
     steps.iter().flat_map(of_step).collect()
 }

@@ -100,21 +100,24 @@ fn slow_again(number: usize) -> Action {
     Action::Upload { artifacts: vec![artifact], neighbours: Vec::new() }
 }
 
-async fn run_long(memory: &Memory, plan: &Plan) -> Outcome {
-    let sink = |_: &Event| {};
-    let name = |number: usize| if number == 0 { "naru-node".to_owned() } else { format!("file{number}") };
-    let programs = ProgramFiles::new((0..60).map(|number| (name(number), "x".into())));
-    let executor = Executor {
+fn executor<'a>(memory: &'a Memory, programs: &'a ProgramFiles) -> Executor<'a> {
+    Executor {
         fleet: memory,
-        programs: &programs,
-        sink: &sink,
+        programs,
+        sink: &|_: &Event| {},
         commands: &Shell,
         limits: Limits::default(),
         interrupt: never(),
         owner: "test".to_owned(),
         lock_wait: None,
         random: Random::seeded(1),
-    };
+    }
+}
+
+async fn run_long(memory: &Memory, plan: &Plan) -> Outcome {
+    let name = |number: usize| if number == 0 { "naru-node".to_owned() } else { format!("file{number}") };
+    let programs = ProgramFiles::new((0..60).map(|number| (name(number), "x".into())));
+    let executor = executor(memory, &programs);
     let held = executor.lock(&plan.inventory).await.unwrap();
     executor.execute(&held, plan).await
 }
@@ -172,4 +175,31 @@ async fn a_host_that_knows_a_later_run_stops_this_one() {
     assert!(!events.iter().any(|event| matches!(event, Event::StepRetried { .. })));
     assert_eq!(outcome.skipped, ["w2/a"], "the step that was running ended");
     assert!(!failed(FailureKind::Fenced, "x").is_transient());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_majority_every_host_that_answers_is_locked_and_fenced() {
+    let memory = Memory::default();
+    memory.change("cp1", |state| state.is_dead = true);
+    memory.change("w1", |state| state.fence = 9);
+    let programs = ProgramFiles::default();
+    let executor = executor(&memory, &programs);
+    assert!(matches!(executor.lock(&inventory()).await, Err(ExecuteError::NoMajority { .. })));
+    let held = executor.lock_without_majority(&inventory()).await.unwrap();
+    assert_eq!(held.granted_by(), ["w1", "w2"]);
+    assert_eq!(held.fence(), 10, "one more than the highest that any of them knows");
+    assert_eq!(memory.read("w2", |state| state.fence), 10, "an earlier run can do nothing there any more");
+    let plan = Plan::of(inventory(), vec![step("w1/a", nothing(), &[]), step("w2/a", slow(), &[])]);
+    let outcome = executor.execute(&held, &plan).await;
+    assert!(outcome.stopped.is_none(), "{outcome:?}");
+    // A second one who does the same is kept out, in the words of a host.
+    match executor.lock_without_majority(&inventory()).await {
+        Err(ExecuteError::Locked { host, detail }) => {
+            assert_eq!((host.as_str(), detail.as_deref()), ("w1", Some("held by test")));
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("two at once"),
+    }
+    drop(held);
+    assert_eq!(executor.lock_without_majority(&inventory()).await.unwrap().fence(), 11);
 }

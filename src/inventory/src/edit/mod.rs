@@ -1,6 +1,7 @@
 //! Edits of an inventory's text that leave everything else as it stands: comments, order, indentation, line ends.
 //! Each edit is checked by reading the outcome: it differs from what was there by exactly what was asked for.
 
+mod fields;
 mod tree;
 mod write;
 
@@ -81,19 +82,51 @@ pub fn set_host_state(text: &str, name: &str, state: HostState) -> Result<String
     if before.spec.hosts[index].state == state {
         return Ok(text.to_owned());
     }
-    let edited = writer.set_host_state(index, state)?;
+    let word = match state {
+        HostState::Present => "present",
+        HostState::Absent => "absent",
+    };
+    let edited = writer.set_field(index, "state", Some(word), "name")?;
     checked(edited, before, |inventory| inventory.spec.hosts[index].state = state)
+}
+
+/// Puts another machine in a host's place: name, address, user, port and host key as in `new`, the rest of its entry
+/// as it stands.
+///
+/// # Errors
+/// When the text is no inventory or would be none any more, there is no such host, or the new name is another's.
+pub fn exchange_host(text: &str, name: &str, new: &Host) -> Result<String, EditError> {
+    let before = read(text).map_err(EditError::Before)?;
+    let index = index_of(&before, name)?;
+    if new.name != name && before.host(&new.name).is_some() {
+        return Err(EditError::Taken { name: new.name.clone() });
+    }
+    let mut edited = text.to_owned();
+    let fields = fields::of_machine(&before.spec.hosts[index]).into_iter().zip(fields::of_machine(new));
+    for ((key, old), (_, new)) in fields {
+        if old != new {
+            edited = writer(&edited)?.set_field(index, key, new.as_deref(), "address")?;
+        }
+    }
+    checked(edited, before, |inventory| inventory.spec.hosts[index] = new.clone())
 }
 
 fn open(text: &str) -> Result<(Inventory, Writer<'_>), EditError> {
     let inventory = read(text).map_err(EditError::Before)?;
+    Ok((inventory, writer(text)?))
+}
+
+fn writer(text: &str) -> Result<Writer<'_>, EditError> {
     let parts = stream::split(text);
     let documents: Vec<Option<Node>> = parts.iter().map(|part| Node::parse(part).ok()).collect();
-    let index = stream::inventory_of(&documents).expect("a file that was read has an inventory");
-    Ok((inventory, Writer::new(text, tree::Tree::parse(parts[index].text, parts[index].byte_start)?)))
+    let index = stream::inventory_of(&documents).ok_or_else(|| write::shape("no inventory is to be found"))?;
+    Ok(Writer::new(text, tree::Tree::parse(parts[index].text, parts[index].byte_start)?))
 }
 
 fn index_of(inventory: &Inventory, name: &str) -> Result<usize, EditError> {
+    if inventory.spec.machines.is_some() {
+        return Err(EditError::Machines);
+    }
     let index = inventory.spec.hosts.iter().position(|host| host.name == name);
     index.ok_or_else(|| EditError::NoHost { name: name.to_owned() })
 }

@@ -96,6 +96,18 @@ fn new_host(name: &str) -> Host {
     }
 }
 
+/// Another machine for what a host is for.
+fn machine(text: &str, old: &str, name: &str, address: &str) -> Host {
+    Host {
+        name: name.to_owned(),
+        address: address.to_owned(),
+        user: Some("ann".to_owned()),
+        port: Some(2222),
+        host_key: Some("ssh-ed25519 AAAAC3NzaC1".to_owned()),
+        ..read(text).unwrap().host(old).unwrap().clone()
+    }
+}
+
 fn comment_lines(text: &str) -> Vec<&str> {
     let lines = text.lines().map(str::trim);
     lines.filter(|line| line.starts_with('#') && *line != "# not a comment").collect()
@@ -111,12 +123,18 @@ fn survive(old: &str, new: &str) -> bool {
 fn each_edit_on_each_style() {
     let mut all = String::new();
     for text in TEXTS {
-        let edits: [(&str, Result<String, EditError>); 6] = [
+        let edits: [(&str, Result<String, EditError>); 8] = [
             ("set_version", set_version(text, "v0.2.0")),
             ("add_host", add_host(text, &new_host("w3"))),
             ("remove_host w1", remove_host(text, "w1")),
             ("remove_host w2", remove_host(text, "w2")),
             ("absent w1", set_host_state(text, "w1", HostState::Absent)),
+            ("exchange w1", exchange_host(text, "w1", &machine(text, "w1", "w9", "10.0.0.91"))),
+            (
+                "exchange w2, and back",
+                exchange_host(text, "w2", &machine(text, "w2", "w2", "10.0.0.92"))
+                    .and_then(|edited| exchange_host(&edited, "w2", read(text).unwrap().host("w2").unwrap())),
+            ),
             (
                 "absent w2, present again",
                 set_host_state(text, "w2", HostState::Absent)
@@ -152,6 +170,7 @@ fn line_ends_of_windows_stay() {
             set_version(&text, "v0.2.0"),
             add_host(&text, &new_host("w3")),
             remove_host(&text, "w1"),
+            exchange_host(&text, "w1", &machine(&text, "w1", "w9", "10.0.0.91")),
             set_host_state(&text, "w1", HostState::Absent),
         ] {
             let edited = edited.unwrap();
@@ -165,6 +184,13 @@ fn what_cannot_be_done_is_told() {
     assert!(matches!(add_host(BLOCK, &new_host("w1")), Err(EditError::Taken { .. })));
     assert!(matches!(remove_host(BLOCK, "w9"), Err(EditError::NoHost { .. })));
     assert!(matches!(set_host_state(BLOCK, "w9", HostState::Absent), Err(EditError::NoHost { .. })));
+    let exchanged = |old, name, address| exchange_host(BLOCK, old, &Host::new(name, Role::Worker, address));
+    assert!(matches!(exchanged("w9", "w9", "10.0.0.9"), Err(EditError::NoHost { .. })));
+    assert!(matches!(exchanged("w1", "w2", "10.0.0.9"), Err(EditError::Taken { .. })));
+    assert!(matches!(exchanged("w2", "w2", "10.0.0.21"), Err(EditError::After(_))), "w1's address");
+    // What the host is for is not a machine's to change.
+    let other_role = Host { role: Role::ControlPlane, ..machine(BLOCK, "w2", "w2", "10.0.0.9") };
+    assert!(matches!(exchange_host(BLOCK, "w2", &other_role), Err(EditError::After(_) | EditError::Shape { .. })));
     let error = remove_host(BLOCK, "cp1").unwrap_err().to_string();
     assert!(error.contains("no control plane"), "{error}");
     assert!(matches!(set_version(BLOCK, "latest"), Err(EditError::After(_))));
@@ -176,6 +202,38 @@ fn what_cannot_be_done_is_told() {
     let anchors =
         MIXED.replace("- {name: cp1", "- &cp {name: cp1").replace("{name: w1, role", "{<<: *cp, name: w1, role");
     assert!(matches!(remove_host(&anchors, "cp1"), Err(EditError::After(_) | EditError::Shape { .. })));
+}
+
+#[test]
+fn a_machine_is_exchanged_whatever_its_fields_stand_among() {
+    let text = "\
+apiVersion: naru.dev/v1alpha1
+kind: Cluster
+metadata: {name: a}
+spec:
+  hosts:
+    - {name: cp1, role: control-plane, address: 10.0.0.11}
+    - hostKey: \"ssh-ed25519 AAAAC3NzaC1\"
+      port: 2222 # behind a wall
+      name: w1
+      role: worker
+      # of the cellar
+      address: \"10.0.0.21\" # first rack
+      labels: {disk: ssd}
+      user: ann
+    - {hostKey: SHA256:abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq, # seen on the console
+       port: 22, name: w2, address: 10.0.0.22, role: worker, connection: local}
+";
+    let bare = |old: &str, address: &str| Host {
+        user: None,
+        port: None,
+        host_key: None,
+        connection: crate::Connection::Ssh,
+        ..machine(text, old, old, address)
+    };
+    let edited = exchange_host(text, "w1", &bare("w1", "10.0.0.98")).unwrap();
+    let edited = exchange_host(&edited, "w2", &bare("w2", "10.0.0.99")).unwrap();
+    insta::assert_snapshot!(diff(text, &edited));
 }
 
 /// An inventory of these hosts, each written in its own style, with comments all around.
@@ -215,7 +273,7 @@ proptest! {
         indent in 2_usize..7,
         is_windows in any::<bool>(),
         ends in any::<bool>(),
-        edits in proptest::collection::vec((0_u8..4, 1_usize..8), 1..6),
+        edits in proptest::collection::vec((0_u8..5, 1_usize..8), 1..6),
     ) {
         let mut text = text_of(count, &styles, indent, is_windows, ends);
         let mut expected = read(&text).unwrap();
@@ -238,6 +296,11 @@ proptest! {
                 2 => {
                     expected.spec.hosts.retain(|host| host.name != name);
                     remove_host(&text, &name)
+                }
+                3 => {
+                    let new = machine(&text, &name, &format!("x{number}"), &format!("10.3.0.{number}"));
+                    *expected.spec.hosts.iter_mut().find(|host| host.name == name).unwrap() = new.clone();
+                    exchange_host(&text, &name, &new)
                 }
                 _ => {
                     let host = expected.spec.hosts.iter_mut().find(|host| host.name == name).unwrap();

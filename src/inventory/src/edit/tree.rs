@@ -58,7 +58,11 @@ impl Tree {
 
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         let Kind::Map { entries, .. } = &self.kind else { return None };
-        entries.iter().find(|entry| matches!(&entry.key.kind, Kind::Scalar(text) if text == key))
+        entries.iter().find(|entry| entry.key.is_text(key))
+    }
+
+    pub(super) fn is_text(&self, expected: &str) -> bool {
+        matches!(&self.kind, Kind::Scalar(text) if text == expected)
     }
 }
 

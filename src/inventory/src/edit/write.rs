@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::EditError;
 use super::tree::{Entry, Kind, Tree};
-use crate::spec::{Host, HostState};
+use crate::spec::Host;
 
 /// What a person writes first of a host.
 const FIRST_FIELDS: [&str; 3] = ["name", "role", "address"];
@@ -25,13 +25,22 @@ struct Hosts<'t> {
     items: &'t [Tree],
 }
 
-fn shape(what: &str) -> EditError {
+pub(super) fn shape(what: &str) -> EditError {
     EditError::Shape { what: what.to_owned() }
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(text: &'a str, root: Tree) -> Self {
         Self { text, root }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        self.text
+    }
+
+    /// The host as it stands in the list.
+    pub(super) fn host(&self, index: usize) -> Result<&Tree, EditError> {
+        self.hosts()?.items.get(index).ok_or_else(|| shape("`spec.hosts` is an alias"))
     }
 
     pub(super) fn set_version(&self, version: &str) -> Result<String, EditError> {
@@ -147,28 +156,6 @@ impl<'a> Writer<'a> {
         self.replace(range, "")
     }
 
-    pub(super) fn set_host_state(&self, index: usize, state: HostState) -> Result<String, EditError> {
-        let word = match state {
-            HostState::Present => "present",
-            HostState::Absent => "absent",
-        };
-        let hosts = self.hosts()?;
-        let item = hosts.items.get(index).ok_or_else(|| shape("`spec.hosts` is an alias"))?;
-        if let Some(entry) = item.entry("state") {
-            return self.set_scalar(&entry.value, word);
-        }
-        let Kind::Map { is_flow, entries } = &item.kind else { return Err(shape("the host is an alias")) };
-        let first = entries.first().ok_or_else(|| shape("the host has no fields"))?;
-        if *is_flow {
-            let last = entries.last().unwrap_or(first);
-            return Ok(self.insert(last.value.end.max(last.key.end), &format!(", state: {word}")));
-        }
-        // Behind the name, where it is seen.
-        let beside = item.entry("name").unwrap_or(first);
-        let indent = " ".repeat(self.column(first.key.start));
-        Ok(self.insert_line(self.after_line(beside.value.end), &format!("{indent}state: {word}")))
-    }
-
     fn hosts(&self) -> Result<Hosts<'_>, EditError> {
         let spec = self.root.entry("spec").ok_or_else(|| shape("`spec` is not to be found"))?;
         let Some(entry) = spec.value.entry("hosts") else { return Err(EditError::Machines) };
@@ -179,7 +166,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn set_scalar(&self, value: &Tree, text: &str) -> Result<String, EditError> {
+    pub(super) fn set_scalar(&self, value: &Tree, text: &str) -> Result<String, EditError> {
         match &value.kind {
             Kind::Scalar(_) if value.end > value.start => Ok(self.replace(value.start..value.end, text)),
             _ => Err(shape("the value is an alias or stands nowhere")),
@@ -203,19 +190,19 @@ impl<'a> Writer<'a> {
         Err(shape("a list's dash is not to be found"))
     }
 
-    fn line_start(&self, at: usize) -> usize {
+    pub(super) fn line_start(&self, at: usize) -> usize {
         self.text[..at].rfind('\n').map_or(0, |newline| newline + 1)
     }
 
     /// Where the line after that of this place begins. A block text ends where the next line begins already.
-    fn after_line(&self, at: usize) -> usize {
+    pub(super) fn after_line(&self, at: usize) -> usize {
         if at > 0 && self.text.as_bytes()[at - 1] == b'\n' {
             return at;
         }
         self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline + 1)
     }
 
-    fn column(&self, at: usize) -> usize {
+    pub(super) fn column(&self, at: usize) -> usize {
         at - self.line_start(at)
     }
 
@@ -231,7 +218,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The comma that follows, behind nothing but space and comments.
-    fn comma_after(&self, at: usize) -> Option<usize> {
+    pub(super) fn comma_after(&self, at: usize) -> Option<usize> {
         let mut at = at;
         loop {
             let rest = &self.text[at..];
@@ -245,12 +232,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn insert(&self, at: usize, new: &str) -> String {
+    pub(super) fn insert(&self, at: usize, new: &str) -> String {
         self.replace(at..at, new)
     }
 
     /// A whole line, also where the text before it lacks its end.
-    fn insert_line(&self, at: usize, line: &str) -> String {
+    pub(super) fn insert_line(&self, at: usize, line: &str) -> String {
         let newline = self.newline();
         if at > 0 && !self.text[..at].ends_with('\n') {
             return self.insert(at, &format!("{newline}{line}"));
@@ -258,7 +245,7 @@ impl<'a> Writer<'a> {
         self.insert(at, &format!("{line}{newline}"))
     }
 
-    fn replace(&self, range: Range<usize>, new: &str) -> String {
+    pub(super) fn replace(&self, range: Range<usize>, new: &str) -> String {
         format!("{}{new}{}", &self.text[..range.start], &self.text[range.end..])
     }
 }

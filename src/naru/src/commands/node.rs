@@ -1,17 +1,18 @@
-//! `naru node`: adds, removes, empties and opens nodes. Adding and removing edit the inventory, comments kept, and
-//! apply it.
+//! `naru node`: adds, removes, replaces, empties and opens nodes. The first three edit the inventory, comments kept,
+//! and apply it.
 
 mod add;
+mod replace;
 
 use clap::{Args, Subcommand};
-use naru_inventory::{HostState, edit};
-use naru_plan::{Action, Plan, Step};
+use naru_inventory::{HostState, Inventory, edit};
+use naru_plan::{Action, Colour, Plan, Step};
 
 use super::{apply, tell};
 use crate::cli::Terminal;
 use crate::edit::File;
 use crate::exit::{Exit, Failure};
-use crate::flow::{Ended, Flow, RunFlags};
+use crate::flow::{Ended, Flow, Planner, RunFlags};
 use crate::report::{left_out, summary};
 use crate::session::{InventoryFlag, Reach, Session};
 
@@ -25,6 +26,8 @@ pub(crate) enum Node {
     Add(add::Add),
     /// Drain a node, take it out of the cluster, clean its host, and take it out of the inventory.
     Remove(Remove),
+    /// Put another machine in a host's place, whether that is dead or lives.
+    Replace(replace::Replace),
     /// Evict a node's pods, respecting disruption budgets, and let no new ones in.
     Drain(Drain),
     /// Let new pods onto a node again.
@@ -36,9 +39,43 @@ impl Node {
         match self {
             Self::Add(add) => add.run(terminal).await,
             Self::Remove(remove) => remove.run(terminal).await,
+            Self::Replace(replace) => replace.run(terminal).await,
             Self::Drain(drain) => drain.run(terminal).await,
             Self::Uncordon(uncordon) => uncordon.run(terminal).await,
         }
+    }
+}
+
+/// What all of them take: where the inventory is, how the run goes, how hosts are reached.
+#[derive(Debug, Args)]
+struct Changing {
+    #[command(flatten)]
+    inventory: InventoryFlag,
+    #[command(flatten)]
+    run: RunFlags,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Changing {
+    fn flow(&self, terminal: Terminal) -> Flow {
+        Flow::new(&self.run, terminal)
+    }
+
+    fn file(&self) -> Result<File, Failure> {
+        File::read(&self.inventory.file)
+    }
+
+    /// Of an inventory that lies, or will lie, in the file.
+    async fn session(&self, inventory: Inventory) -> Result<Session, Failure> {
+        Session::of(inventory, &self.inventory.file, &self.reach).await
+    }
+
+    /// Of the file as it is, which must know this host.
+    async fn session_with(&self, host: &str) -> Result<Session, Failure> {
+        let session = Session::open(&self.inventory.file, &self.reach).await?;
+        session.host(host)?;
+        Ok(session)
     }
 }
 
@@ -48,28 +85,53 @@ pub(crate) struct Remove {
     /// The host.
     name: String,
     #[command(flatten)]
-    inventory: InventoryFlag,
-    #[command(flatten)]
-    run: RunFlags,
-    #[command(flatten)]
-    reach: Reach,
+    changing: Changing,
 }
 
 impl Remove {
     async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let flow = Flow::new(&self.run, terminal);
-        let file = File::read(&self.inventory.file)?;
-        // First what comes last, so that an inventory which would be none without the host is told before anything.
-        edit::remove_host(&file.text, &self.name)?;
+        let flow = self.changing.flow(terminal);
+        let file = self.changing.file()?;
         let leaving = match file.parse(&file.text)?.host(&self.name).is_some_and(|host| host.state.is_present()) {
-            true => edit::set_host_state(&file.text, &self.name, HostState::Absent)?,
-            false => file.text.clone(),
+            true => Leaving::of(&file, &self.name)?,
+            false => Leaving::new(&file, file.text.clone(), &self.name)?,
         };
-        tell(&file.diff(&leaving, terminal.stderr));
+        leaving.tell(terminal.stderr);
+        let session = self.changing.session(file.parse(&leaving.text)?).await?;
+        leaving.go(&flow, &session, &|session, seen| session.plan(seen)).await
+    }
+}
+
+/// A host on its way out: `absent` in the inventory first, and taken out of it once it is out of the cluster.
+struct Leaving<'a> {
+    file: &'a File,
+    text: String,
+    name: &'a str,
+}
+
+impl<'a> Leaving<'a> {
+    /// A host that was present until now.
+    fn of(file: &'a File, name: &'a str) -> Result<Self, Failure> {
+        // First what comes last, so that an inventory which would be none without the host is told before anything.
+        edit::remove_host(&file.text, name)?;
+        Self::new(file, edit::set_host_state(&file.text, name, HostState::Absent)?, name)
+    }
+
+    /// By a text in which it is absent.
+    fn new(file: &'a File, text: String, name: &'a str) -> Result<Self, Failure> {
+        edit::remove_host(&text, name)?;
+        Ok(Self { file, text, name })
+    }
+
+    fn tell(&self, colour: Colour) {
+        tell(&self.file.diff(&self.text, colour));
         tell(&format!("  and without {} as soon as it is out of the cluster\n\n", self.name));
-        let session = Session::of(file.parse(&leaving)?, &self.inventory.file, &self.reach).await?;
-        let write = || file.write(&file.text, &leaving);
-        let ended = flow.go(&session, &|session, seen| session.plan(seen), &write, false).await?;
+    }
+
+    async fn go(&self, flow: &Flow, session: &Session, planner: &Planner<'_>) -> Result<Exit, Failure> {
+        let Self { file, text, name } = self;
+        let write = || file.write(&file.text, text);
+        let ended = flow.go(session, planner, &write, false).await?;
         match &ended {
             Ended::Declined => return Ok(ended.exit()),
             Ended::Nothing(plan) if plan.is_empty() && !plan.is_incomplete() => {
@@ -85,12 +147,12 @@ impl Remove {
             Ended::Executed(..) => {}
         }
         let is_done = ended.is_success();
-        apply::conclude(&flow, &session, &ended).await?;
+        apply::conclude(flow, session, &ended).await?;
         if is_done {
-            file.write(&leaving, &edit::remove_host(&leaving, &self.name)?)?;
-            tell(&format!("{} is out of the cluster and out of {}.\n", self.name, self.inventory.file.display()));
+            file.write(text, &edit::remove_host(text, name)?)?;
+            tell(&format!("{name} is out of the cluster and out of {}.\n", file.path().display()));
         } else {
-            tell(&format!("{} stays in the inventory, as `state: absent`, until that is done.\n", self.name));
+            tell(&format!("{name} stays in the inventory, as `state: absent`, until that is done.\n"));
         }
         Ok(ended.exit())
     }
@@ -105,17 +167,12 @@ pub(crate) struct Drain {
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u32>,
     #[command(flatten)]
-    inventory: InventoryFlag,
-    #[command(flatten)]
-    run: RunFlags,
-    #[command(flatten)]
-    reach: Reach,
+    changing: Changing,
 }
 
 impl Drain {
     async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let session = Session::open(&self.inventory.file, &self.reach).await?;
-        session.host(&self.name)?;
+        let session = self.changing.session_with(&self.name).await?;
         let rollout = &session.inventory.spec.rollout;
         let timeout_seconds = self.timeout.unwrap_or(rollout.drain_timeout_seconds);
         let control_planes = control_planes(&session)?;
@@ -132,7 +189,7 @@ impl Drain {
                 ..step(&self.name, "drain", "evict its pods", Action::Drain { control_planes, timeout_seconds })
             },
         ];
-        execute(&session, steps, &self.run, terminal).await
+        execute(&session, steps, &self.changing.flow(terminal)).await
     }
 }
 
@@ -142,21 +199,16 @@ pub(crate) struct Uncordon {
     /// The host.
     name: String,
     #[command(flatten)]
-    inventory: InventoryFlag,
-    #[command(flatten)]
-    run: RunFlags,
-    #[command(flatten)]
-    reach: Reach,
+    changing: Changing,
 }
 
 impl Uncordon {
     async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let session = Session::open(&self.inventory.file, &self.reach).await?;
-        session.host(&self.name)?;
+        let session = self.changing.session_with(&self.name).await?;
         let control_planes = control_planes(&session)?;
         let steps =
             vec![step(&self.name, "uncordon", "new pods on the node again", Action::Uncordon { control_planes })];
-        execute(&session, steps, &self.run, terminal).await
+        execute(&session, steps, &self.changing.flow(terminal)).await
     }
 }
 
@@ -173,8 +225,7 @@ fn step(host: &str, name: &str, title: &str, action: Action) -> Step {
 }
 
 /// Executes steps that no observation has to be made for.
-async fn execute(session: &Session, steps: Vec<Step>, flags: &RunFlags, terminal: Terminal) -> Result<Exit, Failure> {
-    let flow = Flow::new(flags, terminal);
+async fn execute(session: &Session, steps: Vec<Step>, flow: &Flow) -> Result<Exit, Failure> {
     let plan = Plan::of(session.inventory.clone(), steps);
     flow.show(&plan);
     if !flow.ask()? {

@@ -5,7 +5,7 @@ use clap::Args;
 use naru_agent::Entry;
 use naru_inventory::{Hook, HookMoment, Host, HostState, Role};
 use naru_observe::{HostObservation, Observation, Problem};
-use naru_plan::{Action, Note, NoteKind, Options, Plan, Step};
+use naru_plan::{Action, Note, NoteKind, Options, Plan, Step, reset_stops};
 use naru_resources::Change;
 
 use super::{apply, tell};
@@ -30,6 +30,10 @@ pub(crate) struct Reset {
     /// Only this host; it leaves the cluster first. Repeat for more. Default: the whole cluster.
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
+    /// Go on where too few control planes answer for the lock, as they are gone for good: every host that answers is
+    /// cleaned. Given up: nothing keeps another naru that still reaches them from changing the same hosts meanwhile.
+    #[arg(long, conflicts_with = "hosts")]
+    without_lock: bool,
     #[command(flatten)]
     run: RunFlags,
     #[command(flatten)]
@@ -56,6 +60,7 @@ impl Reset {
         };
         let flow = Flow::new(&self.run, terminal).with_word(of, cluster)?;
         if self.hosts.is_empty() {
+            let flow = flow.with_choice_of_no_lock(self.without_lock);
             let ended = flow.go(&session, &whole, &|| Ok(()), false).await?;
             return Ok(self.conclude(&flow, &ended));
         }
@@ -104,11 +109,19 @@ fn whole(session: &Session, observation: &Observation) -> Plan {
         }
         workers = plan.steps.iter().map(|step| step.id.clone()).collect();
     }
+    let off = observation.hosts.iter().filter(|(_, seen)| matches!(seen, HostObservation::Missing { is_off: true }));
+    plan.notes.extend(off.map(|(name, _)| Note {
+        kind: NoteKind::Skipped,
+        host: Some(name.clone()),
+        text: "it is not cleaned: its machine is off".to_owned(),
+        detail: None,
+        hint: Some("naru machines delete removes machines".to_owned()),
+    }));
     plan
 }
 
 enum Cleanable<'a> {
-    /// With what is removed.
+    /// With what is stopped and removed.
     Yes(Vec<Change>),
     /// Naru has put nothing there.
     Nothing,
@@ -118,7 +131,9 @@ enum Cleanable<'a> {
 fn cleanable<'a>(observation: &'a Observation, host: &Host) -> Cleanable<'a> {
     match observation.hosts.get(&host.name) {
         Some(HostObservation::Reached(reached)) if !reached.manifest.is_empty() => {
-            Cleanable::Yes(reached.manifest.iter().map(removal).collect())
+            let mut changes = reset_stops(reached);
+            changes.extend(reached.manifest.iter().map(removal));
+            Cleanable::Yes(changes)
         }
         Some(HostObservation::Reached(reached)) => reached.problem.as_ref().map_or(Cleanable::Nothing, Cleanable::No),
         Some(HostObservation::Unreachable(problem)) => Cleanable::No(problem),
@@ -151,7 +166,8 @@ fn steps(hooks: &[Hook], host: &Host, changes: Vec<Change>, needs: Vec<String>) 
     let mut steps: Vec<Step> = Vec::new();
     let mut add = |name: String, title: String, action, changes, deadline_seconds| {
         let needs = steps.last().map_or_else(|| needs.clone(), |last: &Step| vec![last.id.clone()]);
-        steps.push(Step { needs, changes, deadline_seconds, ..Step::new(&host.name, &name, title, action) });
+        let step = Step::new(&host.name, &name, title, action).with_changes(changes);
+        steps.push(Step { needs, deadline_seconds, ..step });
     };
     let of = |moment| hooks.iter().filter(move |hook| hook.when == moment && hook.is_for(host));
     let hook = |add: &mut dyn FnMut(String, String, Action, Vec<Change>, u32), hook: &Hook| {
@@ -171,8 +187,10 @@ fn steps(hooks: &[Hook], host: &Host, changes: Vec<Change>, needs: Vec<String>) 
 
 #[cfg(test)]
 mod tests {
+    use naru_agent::{Facts, UnitState};
     use naru_inventory::HookPlace;
     use naru_observe::{ClusterObservation, ProblemKind, Reached};
+    use naru_resources::Disruption;
 
     use super::*;
 
@@ -192,7 +210,14 @@ mod tests {
     fn hooks_stand_around_the_cleaning_and_what_others_own_is_kept() {
         let entry = |kind: &str| Entry { kind: kind.to_owned(), sha256: String::new() };
         let manifest = [("/etc/naru/node.yaml".to_owned(), entry("file")), ("runc".to_owned(), entry("package"))];
-        let reached = Reached { manifest: manifest.into(), ..Reached::default() };
+        let unit = |name: &str, state: &str| UnitState {
+            name: name.to_owned(),
+            active_state: state.to_owned(),
+            started_unix_ms: 0,
+        };
+        let units = vec![unit("naru-node.service", "active"), unit("naru-etcd.service", "failed")];
+        let facts = Facts { units, ..Facts::default() };
+        let reached = Reached { facts, manifest: manifest.into(), ..Reached::default() };
         let refused = Problem { kind: ProblemKind::Unreachable, primary: "no".to_owned(), detail: None, hint: None };
         let hosts = [
             ("cp1", HostObservation::Unreachable(refused)),
@@ -210,9 +235,13 @@ mod tests {
         assert!(matches!(cleanable(&observation, host("w2")), Cleanable::Nothing));
         let Cleanable::Yes(changes) = cleanable(&observation, host("w1")) else { panic!() };
         let summaries: Vec<&str> = changes.iter().map(|change| change.summary.as_str()).collect();
-        assert_eq!(summaries, ["remove file /etc/naru/node.yaml", "keep package runc"]);
+        assert_eq!(
+            summaries,
+            ["stop and remove naru-node.service", "remove file /etc/naru/node.yaml", "keep package runc"]
+        );
         let hooks = [hook(HookMoment::AfterReset), hook(HookMoment::BeforeReset), hook(HookMoment::AfterApply)];
         let steps = steps(&hooks, host("w1"), changes, vec!["x/y".to_owned()]);
+        assert_eq!(steps[1].disruptions, [Disruption::StopUnit("naru-node.service".to_owned())]);
         let order: Vec<(&str, &str)> = steps.iter().map(|step| (step.id.as_str(), step.needs[0].as_str())).collect();
         assert_eq!(
             order,

@@ -7,8 +7,8 @@ mod way;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -31,8 +31,6 @@ use crate::exit::Failure;
 /// How long a host may take to show its key.
 const SCAN_DEADLINE: Duration = Duration::from_secs(10);
 
-type Listener = Box<dyn Fn(HostEvent) + Send + Sync>;
-
 /// Connections of one run.
 pub(crate) struct SshFleet {
     inventory: Inventory,
@@ -40,7 +38,6 @@ pub(crate) struct SshFleet {
     accepts_new_host_keys: bool,
     secrets: Secrets,
     dialer: Arc<Dialer>,
-    listener: Arc<std::sync::Mutex<Listener>>,
     /// Made when the first host needs them.
     ways: OnceCell<Ways>,
     agents: Mutex<BTreeMap<String, Arc<RemoteAgent>>>,
@@ -49,16 +46,12 @@ pub(crate) struct SshFleet {
 
 impl SshFleet {
     pub(crate) fn new(inventory: &Inventory, found: &Found, accepts_new_host_keys: bool) -> Self {
-        let listener = Arc::new(std::sync::Mutex::new(Box::new(tell) as Listener));
-        let heard = listener.clone();
-        let events = move |event| heard.lock().unwrap_or_else(PoisonError::into_inner)(event);
         Self {
             inventory: inventory.clone(),
             program: found.node_path.clone(),
             accepts_new_host_keys,
             secrets: Secrets::beside(Path::new("")),
-            dialer: Dialer::new(Some(Arc::new(TerminalPrompt)), Arc::new(events)),
-            listener,
+            dialer: Dialer::new(Some(Arc::new(TerminalPrompt)), Arc::new(tell)),
             ways: OnceCell::new(),
             agents: Mutex::default(),
             fence: Arc::new(AtomicU64::new(agent::NO_FENCE)),
@@ -68,12 +61,6 @@ impl SshFleet {
     /// `file:` references are relative to the folder of this inventory. Before anything is connected.
     pub(crate) fn set_inventory_file(&mut self, file: &Path) {
         self.secrets = Secrets::beside(file.parent().unwrap_or(Path::new("")));
-    }
-
-    /// Who hears of host keys and of the agent's uploads, instead of standard error.
-    #[allow(dead_code, reason = "for whoever draws on the terminal while hosts are connected to")]
-    pub(crate) fn on_event(&self, listener: impl Fn(HostEvent) + Send + Sync + 'static) {
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(listener);
     }
 
     /// What went over the wire so far.
@@ -115,7 +102,7 @@ impl SshFleet {
     }
 }
 
-/// What people should see when nothing else is drawn.
+/// What people should see of host keys and of the agent's way to a host.
 #[expect(clippy::print_stderr, reason = "a key that is believed from now on is told to the operator")]
 fn tell(event: HostEvent) {
     match event {

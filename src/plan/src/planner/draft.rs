@@ -189,11 +189,7 @@ impl Draft {
             Some(version) => format!("{version}/{shown}"),
             None => shown.to_owned(),
         };
-        let step = Step {
-            disruptions: changes.iter().filter_map(|change| change.disruption.clone()).collect(),
-            changes,
-            ..Step::new(host, &shown, title, action)
-        };
+        let step = Step::new(host, &shown, title, action).with_changes(changes);
         let number = self.steps.len();
         self.steps.push(Planned { step, name, rung: rung.map(str::to_owned), after: Vec::new(), is_dropped: false });
         self.by_host.entry(host.to_owned()).or_default().push(number);

@@ -21,6 +21,8 @@ use crate::desired::{Blueprint, Programs};
 use crate::lint;
 use crate::plan::{Action, Finding, FindingCode, NoteKind, PLAN_FORMAT, Plan, Severity};
 
+pub use removal::reset_stops;
+
 use draft::{Draft, line, name};
 use world::{Part, World};
 

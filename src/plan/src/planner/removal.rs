@@ -9,10 +9,15 @@ use super::control_planes::asked;
 use super::draft::{Draft, line, name};
 use super::rollout;
 use super::world::{Part, World, is_active};
-use crate::desired::NODE_UNIT;
+use crate::desired::{CONTAINERD_UNIT, CONTROL_PLANE_UNIT, ETCD_UNIT, NODE_UNIT};
 use crate::plan::{Action, NoteKind};
 
 const CERTIFICATE_DAYS: u32 = 365;
+/// In the order in which they stop.
+const OUR_UNITS: [&str; 3] = [NODE_UNIT, CONTROL_PLANE_UNIT, ETCD_UNIT];
+/// containerd reads what lies there, and is restarted when that is taken away or given back.
+const RUNTIME_FOLDERS: [&str; 2] = ["/etc/containerd/", "/etc/systemd/system/containerd.service.d/"];
+const FOLDER_KINDS: [&str; 2] = ["directory", "parent"];
 
 pub(super) fn add(world: &World<'_>, lead: &Part<'_>, draft: &mut Draft) {
     let hosts = &world.blueprint.inventory.spec.hosts;
@@ -52,7 +57,8 @@ fn remove(world: &World<'_>, lead: &Part<'_>, host: &Host, draft: &mut Draft) {
     }
     match reached {
         Some(reached) if is_ours(reached) => {
-            let changes = vec![line(format!("remove what naru put on {}", host.name))];
+            let mut changes = reset_stops(reached);
+            changes.push(line(format!("remove what naru put on {}", host.name)));
             draft.add(&host.name, name::RESET, "clean the host", Action::Reset, changes);
         }
         Some(_) if node.is_none() => {
@@ -62,6 +68,27 @@ fn remove(world: &World<'_>, lead: &Part<'_>, host: &Host, draft: &mut Draft) {
         Some(_) => {}
         None => left_behind(world, host, draft),
     }
+}
+
+/// What a reset of this host stops and restarts: of one that leaves the cluster as of one in a cluster that is removed.
+#[must_use]
+pub fn reset_stops(reached: &Reached) -> Vec<Change> {
+    let stopped = OUR_UNITS.into_iter().filter(|unit| is_active(reached, unit));
+    let mut changes: Vec<Change> = stopped
+        .map(|unit| Change {
+            disruption: Some(Disruption::StopUnit(unit.to_owned())),
+            ..line(format!("stop and remove {unit}"))
+        })
+        .collect();
+    let is_read = |path: &str| RUNTIME_FOLDERS.iter().any(|folder| path.starts_with(folder));
+    let mut files = reached.manifest.iter().filter(|(_, entry)| !FOLDER_KINDS.contains(&entry.kind.as_str()));
+    if is_active(reached, CONTAINERD_UNIT) && files.any(|(path, _)| is_read(path)) {
+        changes.push(Change {
+            disruption: Some(Disruption::RestartUnit(CONTAINERD_UNIT.to_owned())),
+            ..line(format!("restart {CONTAINERD_UNIT} without naru's configuration"))
+        });
+    }
+    changes
 }
 
 /// Whether a host that is not in the way any more still has something of ours.

@@ -185,9 +185,10 @@ fn notes(text: &mut String, plan: &Plan, colour: Colour) {
 type Counts = fn(&Disruption) -> bool;
 
 /// Kinds of disruptions as they are counted, in the order of the last line.
-const COUNTED: [(&str, Counts); 5] = [
+const COUNTED: [(&str, Counts); 6] = [
     ("service start", |one| matches!(one, Disruption::StartUnit(_))),
-    ("service restart", |one| matches!(one, Disruption::RestartUnit(_) | Disruption::StopUnit(_))),
+    ("service restart", |one| matches!(one, Disruption::RestartUnit(_))),
+    ("service stop", |one| matches!(one, Disruption::StopUnit(_))),
     ("drain", |one| matches!(one, Disruption::DrainNode(_))),
     ("node removed", |one| matches!(one, Disruption::RemoveNode(_))),
     ("reboot", |one| matches!(one, Disruption::Reboot(_))),

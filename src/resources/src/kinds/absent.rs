@@ -80,7 +80,10 @@ impl Kind for Absent<'_> {
             }
             Some(Step::File) => {
                 if originals::restore(host, self.path)? {
-                    return Ok(());
+                    let mut manifest = Manifest::load(host)?;
+                    manifest.remove(self.path);
+                    manifest.save(host)?;
+                    return originals::forget(host, self.path);
                 }
                 gone(fs::remove_file(&path))
             }
@@ -134,6 +137,20 @@ mod tests {
         assert!(host.path("/etc/theirs").exists() && !host.path("/etc/x").exists());
         assert!(Manifest::load(&host).unwrap().entries.is_empty());
         assert_eq!(apply_all(&host, &gone, &Stop::default()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_file_of_the_hosts_that_was_given_back_already_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::below(folder.path(), Vec::new());
+        fs::create_dir(host.path("/etc")).unwrap();
+        fs::write(host.path("/etc/a"), "theirs").unwrap();
+        apply_all(&host, &[file("/etc/a")], &Stop::default()).unwrap();
+        // Cut off before the manifest knew.
+        assert!(originals::restore(&host, "/etc/a").unwrap());
+        apply_all(&host, &[absent("/etc/a")], &Stop::default()).unwrap();
+        assert_eq!(fs::read_to_string(host.path("/etc/a")).unwrap(), "theirs");
+        assert!(!originals::restore(&host, "/etc/a").unwrap(), "it is ours no more");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! reference is noted beside, so that another archive with the same reference is imported again.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::manifest::Manifest;
 use crate::pending::Pending;
 use crate::{Change, Host, ResourceError, atomic};
 
+const SOCKET: &str = "/run/containerd/containerd.sock";
 const NAMESPACE: &str = "k8s.io";
 const IMPORT_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// Without it the CRI plugin does not see an image that it did not pull.
@@ -67,6 +69,9 @@ pub(crate) fn check(
 ) -> Result<Option<Change>, ResourceError> {
     let reference = normalized_reference(reference);
     let import = || Ok(Some(change(format!("import image {reference}"))));
+    if is_silent(host) {
+        return import();
+    }
     let digest = match digest(host, &reference) {
         Ok(Some(digest)) => digest,
         // containerd is not installed or does not run yet; whoever lists an image lists containerd before it.
@@ -111,6 +116,13 @@ fn ctr(host: &Host) -> Program<'_> {
 fn digest(host: &Host, reference: &str) -> Result<Option<String>, ResourceError> {
     let output = ctr(host).arguments(["images", "list", &format!("name=={reference}")]).run()?;
     Ok(digest_in(&output.stdout, reference))
+}
+
+/// Whether nobody listens: `ctr` would try for ten seconds. One that is missing itself is told by asking it.
+fn is_silent(host: &Host) -> bool {
+    let refused = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+    let answer = UnixStream::connect(host.path(SOCKET));
+    host.program("ctr").is_some() && answer.is_err_and(|error| refused.contains(&error.kind()))
 }
 
 /// From a table with the columns REF TYPE DIGEST …
@@ -175,6 +187,31 @@ mod tests {
         assert_eq!(digest_in(table, "naru.dev/pause"), None);
     }
 
+    fn listen(host: &Host) -> std::os::unix::net::UnixListener {
+        let socket = host.path(SOCKET);
+        fs_err::create_dir_all(socket.parent().unwrap()).unwrap();
+        std::os::unix::net::UnixListener::bind(socket).unwrap()
+    }
+
+    #[test]
+    fn a_dead_containerd_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::below(folder.path(), vec![folder.path().to_owned(), "/usr/bin".into(), "/bin".into()]);
+        script(folder.path(), "ctr", &format!("touch {}/asked; exit 1", folder.path().display()));
+        let image = Image { reference: "web:1", sha256: "abc" };
+        let look = || image.check(&host, &Pending::default()).unwrap().unwrap().summary;
+        let asked = host.path("/asked");
+        assert_eq!(look(), "import image docker.io/library/web:1");
+        let listening = listen(&host);
+        drop(listening);
+        assert_eq!(look(), "import image docker.io/library/web:1");
+        assert!(!asked.exists(), "neither without a socket nor with one that nobody listens on");
+        fs_err::remove_file(host.path(SOCKET)).unwrap();
+        let _containerd = listen(&host);
+        look();
+        assert!(asked.exists());
+    }
+
     #[test]
     fn another_archive_with_the_same_reference_is_imported_again() {
         let folder = tempfile::tempdir().unwrap();
@@ -186,6 +223,7 @@ mod tests {
             folder.path().display()
         );
         script(folder.path(), "ctr", &body);
+        let _containerd = listen(&host);
         for bytes in [b"one", b"two"] {
             let sha256 = atomic::sha256(bytes);
             atomic::write(&host.artifact(&sha256), 0o600, bytes).unwrap();

@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) needs_reload: bool,
     /// When its main process began; for units without one, when the unit became active.
     pub(crate) started: Option<Timestamp>,
+    /// Which start of this boot it was: microseconds since then, as systemd says it. No clock that is set changes it.
+    pub(crate) process: Option<String>,
 }
 
 impl State {
@@ -73,7 +75,10 @@ fn parse(text: &str, now: Timestamp, uptime: &str) -> State {
             "Result" => state.result = value.to_owned(),
             "NeedDaemonReload" => state.needs_reload = value == "yes",
             "ExecMainStartTimestamp" => main = timestamp(value),
-            "ExecMainStartTimestampMonotonic" => monotonic = since_boot(value, now, uptime),
+            "ExecMainStartTimestampMonotonic" => {
+                monotonic = since_boot(value, now, uptime);
+                state.process = Some(value).filter(|value| !["", "0"].contains(value)).map(str::to_owned);
+            }
             "ActiveEnterTimestamp" => entered = timestamp(value),
             _ => {}
         }

@@ -110,6 +110,9 @@ impl Unit<'_> {
         if let Some(path) = watched.iter().find_map(|path| pending.changed(path)) {
             return Ok(Some(Run::Restart(path.to_owned())));
         }
+        if let Some(path) = restarts::changed_since(host, self.name, state.process.as_deref(), &watched)? {
+            return Ok(Some(Run::Restart(path)));
+        }
         let Some(started) = state.started else { return Ok(None) };
         let newer = watched.iter().find(|path| changed_at(host, path).is_some_and(|changed| changed > started));
         Ok(newer.map(|path| Run::Restart(path.clone())))
@@ -193,11 +196,13 @@ impl Kind for Unit<'_> {
             Some(true) if !self.enabled => systemd::systemctl(host, &["disable", "--quiet", "--", self.name])?,
             _ => {}
         }
+        let found = restarts::found(host, &watched(self.name, self.restart_on));
         match steps.run {
             Some(Run::Start) => systemd::run(host, "start", self.name)?,
             Some(Run::Restart(_)) => systemd::run(host, "restart", self.name)?,
             None => return Ok(()),
         }
+        restarts::started(host, self.name, systemd::state(host, self.name)?.process, found)?;
         restarts::done(host, self.name)
     }
 
@@ -305,6 +310,29 @@ mod tests {
         pending.note(&crate::Resource::Binary { path: paths[0].clone(), sha256: String::new() });
         let found = unit.check(&host, &pending).unwrap().unwrap();
         assert_eq!(found.disruption, Some(Disruption::RestartUnit("naru-node.service".to_owned())));
+    }
+
+    #[test]
+    fn a_file_that_comes_without_its_unit_restarts_it_whatever_the_clock_says() {
+        let folder = tempfile::tempdir().unwrap();
+        // By the clock it starts long after every file: it was set back since.
+        let running = |process| show("loaded", "active", "enabled", FAR_AHEAD).replace("Monotonic=0", process);
+        let host = host(folder.path(), &show("loaded", "inactive", "enabled", ""));
+        fs::write(folder.path().join("after"), running("Monotonic=5")).unwrap();
+        let paths = ["/etc/naru/pki/kubelet.crt".to_owned()];
+        let unit = Unit { name: "naru-node.service", content: None, enabled: true, restart_on: &paths };
+        atomic::write(&host.path(&paths[0]), 0o644, b"one").unwrap();
+        unit.apply(&host).unwrap();
+        assert_eq!(unit.check(&host, &Pending::default()).unwrap(), None);
+        atomic::write(&host.path(&paths[0]), 0o644, b"two").unwrap();
+        let found = unit.check(&host, &Pending::default()).unwrap().unwrap();
+        assert_eq!(found.summary, "restart naru-node.service (/etc/naru/pki/kubelet.crt changed)");
+        fs::write(folder.path().join("state"), running("Monotonic=6")).unwrap();
+        assert_eq!(unit.check(&host, &Pending::default()).unwrap(), None, "somebody restarted it");
+        fs::write(folder.path().join("after"), running("Monotonic=7")).unwrap();
+        fs::write(folder.path().join("state"), running("Monotonic=5")).unwrap();
+        unit.apply(&host).unwrap();
+        assert_eq!(unit.check(&host, &Pending::default()).unwrap(), None, "once is enough");
     }
 
     #[test]

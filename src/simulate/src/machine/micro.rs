@@ -48,6 +48,10 @@ pub enum Micro {
     Discard {
         path: String,
     },
+    /// Takes it off the list.
+    Forget {
+        path: String,
+    },
     Install {
         package: String,
     },
@@ -260,13 +264,10 @@ impl Machine {
                     self.originals.entry(path.clone()).or_insert((file.body.clone(), file.mode));
                 }
             }
-            Micro::Restore { path } => {
-                if let Some((body, mode)) = self.originals.remove(path) {
-                    self.put(path, body, mode);
-                }
-            }
+            Micro::Restore { path } => self.restore(path),
             Micro::Remove { path } => self.remove(path),
             Micro::Discard { path } => self.discard(path),
+            Micro::Forget { path } => self.forget(path),
             Micro::Install { package } => {
                 self.take_space(PACKAGE_BYTES)?;
                 self.install(package);
@@ -292,6 +293,7 @@ impl Machine {
             Micro::Start { name, reads } | Micro::Restart { name, reads } => {
                 self.unit_mut(name).reads.clone_from(reads);
                 self.start_unit(name)?;
+                self.keep_found(name, reads);
             }
             Micro::Stop(name) => self.unit_mut(name).stop(),
             Micro::Import { reference, archive } => {

@@ -112,17 +112,10 @@ impl Machine {
         let listed = self.manifest.iter().rev().filter(|(path, _)| path.starts_with('/'));
         let mut entries: Vec<_> = listed.collect();
         entries.sort_by_key(|(path, entry)| !(entry.kind == "authority" && path.ends_with(".crt")));
-        let read_by_runtime = ["/etc/containerd".to_owned(), format!("{FOLDER}/{RUNTIME_UNIT}.d")];
-        let mut owes_restart = self.restarts.contains_key(RUNTIME_UNIT);
-        for (path, _) in entries {
-            let is_file = self.files.contains_key(path) && !self.is_folder(path);
-            if is_file && read_by_runtime.iter().any(|read| Path::new(path).starts_with(read)) {
-                owes_restart = true;
-                micros.push(Micro::OweRestart { unit: RUNTIME_UNIT.to_owned(), path: path.clone() });
-            }
-            micros.push(Micro::Discard { path: path.clone() });
-        }
-        if owes_restart && self.runs(RUNTIME_UNIT) {
+        let files = entries.iter().filter(|(path, entry)| is_read_by_runtime(path, &entry.kind));
+        let read: Vec<Micro> = files.map(|(path, _)| Micro::Forget { path: (*path).clone() }).collect();
+        micros.extend(entries.into_iter().map(|(path, _)| Micro::Discard { path: path.clone() }));
+        if !read.is_empty() && self.runs(RUNTIME_UNIT) {
             // Whatever it reads from now on is not ours.
             let reads = vec![format!("{FOLDER}/{RUNTIME_UNIT}"), format!("{FOLDER}/{RUNTIME_UNIT}.d")];
             micros.extend([
@@ -130,20 +123,35 @@ impl Machine {
                 Micro::Restart { name: RUNTIME_UNIT.to_owned(), reads },
             ]);
         }
+        micros.extend(read);
         micros
     }
 
     /// Removes what was put there, or gives back what was there before. Entries in folders that are wholly ours stay
-    /// until the folders go.
+    /// until the folders go, those of what containerd read until it has been restarted.
     pub(crate) fn discard(&mut self, path: &str) {
-        match self.originals.remove(path) {
+        // It stays kept: who is cut off here does the same again.
+        match self.originals.get(path).cloned() {
             Some((body, mode)) => self.put(path, body, mode),
             None => self.remove(path),
         }
-        if !FOLDERS.iter().any(|folder| Path::new(path).starts_with(folder)) {
-            self.manifest.remove(path);
-            self.modes.remove(path);
+        let kind = self.manifest.get(path).map(|entry| entry.kind.clone()).unwrap_or_default();
+        if !is_read_by_runtime(path, &kind) && !FOLDERS.iter().any(|folder| Path::new(path).starts_with(folder)) {
+            self.forget(path);
         }
+    }
+
+    /// Gives back what was there before.
+    pub(crate) fn restore(&mut self, path: &str) {
+        if let Some((body, mode)) = self.originals.remove(path) {
+            self.put(path, body, mode);
+            self.forget(path);
+        }
+    }
+
+    pub(crate) fn forget(&mut self, path: &str) {
+        self.manifest.remove(path);
+        self.modes.remove(path);
     }
 
     /// What is left when all of it is gone: data, artifacts, and the list itself.
@@ -156,4 +164,9 @@ impl Machine {
         self.originals.clear();
         self.restarts.clear();
     }
+}
+
+fn is_read_by_runtime(path: &str, kind: &str) -> bool {
+    let read = ["/etc/containerd".to_owned(), format!("{FOLDER}/{RUNTIME_UNIT}.d")];
+    kind != "directory" && read.iter().any(|read| Path::new(path).starts_with(read))
 }

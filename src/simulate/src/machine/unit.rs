@@ -31,6 +31,8 @@ pub struct UnitModel {
     pub reads: Vec<String>,
     /// Content of each of these when it last started.
     pub read: BTreeMap<String, String>,
+    /// What lay at each path when an agent started it; none of a process that the init started by itself.
+    pub found: Option<BTreeMap<String, String>>,
 }
 
 impl UnitModel {
@@ -116,6 +118,13 @@ impl Machine {
         let watched = wanted.watched();
         if let Some(path) = watched.iter().find_map(|path| pending.changed(path)) {
             return Some(Run::Restart(path.to_owned()));
+        }
+        let is_other = |path: &&String| {
+            let found = unit.found.as_ref().zip(self.stamp(path));
+            found.is_some_and(|(found, stamp)| found.get(*path) != Some(&stamp))
+        };
+        if let Some(path) = watched.iter().find(is_other) {
+            return Some(Run::Restart(path.clone()));
         }
         let is_newer = |path: &&String| self.changed_at(path).is_some_and(|changed| changed > unit.started_unix_ms);
         watched.iter().find(is_newer).map(|path| Run::Restart(path.clone()))
@@ -204,9 +213,23 @@ impl Machine {
         self.restarts.remove(name);
         let unit = self.units.entry(name.to_owned()).or_default();
         unit.started_unix_ms = started_unix_ms;
+        unit.found = None;
         unit.starts += 1;
         unit.read = read;
         Ok(())
+    }
+
+    /// Keeps what a process found that an agent has just started.
+    pub(crate) fn keep_found(&mut self, name: &str, reads: &[String]) {
+        let found = reads.iter().filter_map(|path| Some((path.clone(), self.stamp(path)?))).collect();
+        if let Some(unit) = self.units.get_mut(name) {
+            unit.found = Some(found);
+        }
+    }
+
+    /// Differs whenever what lies there was written or replaced.
+    fn stamp(&self, path: &str) -> Option<String> {
+        Some(format!("{} {}", self.files.get(path)?.changed_unix_ms, self.content_of(path)))
     }
 
     /// Units that run with something older than what lies on the disk now.

@@ -63,8 +63,7 @@ impl State {
         let was_running = self.machines[&session.host].runs(unit);
         let key = (session.host.clone(), unit.clone());
         let operator = &mut self.operators[session.operator];
-        let all = (session.host.clone(), "*".to_owned());
-        let is_announced = operator.announced.contains(&key) || operator.announced.contains(&all);
+        let is_announced = operator.announced.contains(&key);
         let name = operator.name.clone();
         if was_running || verb == "started" {
             operator.disturbed.insert(key);

@@ -1,15 +1,15 @@
 //! `naru node add`: one more machine, into the inventory and into the cluster.
 
 use clap::{Args, ValueEnum};
-use naru_inventory::{Effect, Host, Inventory, Role, Taint, edit};
+use naru_inventory::{Effect, Host, Inventory, Role, Ssh, Taint, edit};
 
-use super::EXIT_CODES;
+use super::{Changing, EXIT_CODES};
 use crate::cli::Terminal;
 use crate::commands::{apply, tell};
 use crate::edit::File;
 use crate::exit::{Exit, Failure};
-use crate::flow::{Ended, Flow, RunFlags};
-use crate::session::{InventoryFlag, Look, Reach, Session};
+use crate::flow::{Ended, Flow, Planner};
+use crate::session::{Look, Session};
 
 /// Names are tried up to here.
 const MAX_NUMBER: usize = 100_000;
@@ -36,11 +36,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "KEY")]
     host_key: Option<String>,
     #[command(flatten)]
-    inventory: InventoryFlag,
-    #[command(flatten)]
-    run: RunFlags,
-    #[command(flatten)]
-    reach: Reach,
+    changing: Changing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,57 +77,89 @@ fn taint(text: &str) -> Result<Taint, String> {
 
 impl Add {
     pub(super) async fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        let flow = Flow::new(&self.run, terminal);
-        let file = File::read(&self.inventory.file)?;
+        let flow = self.changing.flow(terminal);
+        let file = self.changing.file()?;
         let host = self.host(&file.parse(&file.text)?)?;
         let edited = edit::add_host(&file.text, &host)?;
         let inventory = file.parse(&edited)?;
         tell(&file.diff(&edited, terminal.stderr));
         tell("\n");
-        let session = Session::of(inventory, &self.inventory.file, &self.reach).await?.looking(Look::whole());
-        let write = || file.write(&file.text, &edited);
-        let ended = flow.go(&session, &|session, seen| session.plan(seen), &write, false).await?;
-        if let Ended::Nothing(_) = ended {
-            tell(&format!("Nothing is to be done on {}, so the inventory is as it was.\n", host.name));
-            return Ok(Exit::OurFailure);
-        }
-        apply::conclude(&flow, &session, &ended).await?;
-        Ok(ended.exit())
+        let session = self.changing.session(inventory).await?.looking(Look::whole());
+        join(&flow, &session, &file, &edited, &|session, seen| session.plan(seen), &host.name).await
     }
 
     fn host(&self, inventory: &Inventory) -> Result<Host, Failure> {
-        let (user, rest) = match self.target.rsplit_once('@') {
-            Some((user, rest)) => (Some(user), rest),
-            None => (None, self.target.as_str()),
-        };
-        let (address, port) = match rest.rsplit_once(':') {
-            Some((address, port)) => {
-                let port = port.parse::<u16>();
-                let port = port.map_err(|_| Failure::user(format!("the port in `{}` is none", self.target)))?;
-                (address, Some(port))
-            }
-            None => (rest, None),
-        };
+        let target = Target::parse(&self.target)?;
         let role = Role::from(self.role);
         let name = match &self.name {
             Some(name) => name.clone(),
             None => free_name(inventory, role),
         };
-        let ssh = &inventory.spec.ssh;
+        let (user, port) = target.beside(&inventory.spec.ssh);
         Ok(Host {
-            // What the inventory says of all hosts is not said again.
-            user: user.filter(|user| ssh.user.as_deref() != Some(user)).map(str::to_owned),
-            port: port.filter(|port| ssh.port != Some(*port)),
+            user,
+            port,
             host_key: self.host_key.clone(),
             labels: self.labels.iter().cloned().collect(),
             taints: self.taints.clone(),
-            ..Host::new(&name, role, address)
+            ..Host::new(&name, role, &target.address)
         })
     }
 }
 
+/// A machine as `[USER@]ADDRESS[:PORT]`.
+pub(super) struct Target {
+    pub(super) user: Option<String>,
+    pub(super) address: String,
+    pub(super) port: Option<u16>,
+}
+
+impl Target {
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        let (user, rest) = match text.rsplit_once('@') {
+            Some((user, rest)) => (Some(user.to_owned()), rest),
+            None => (None, text),
+        };
+        let (address, port) = match rest.rsplit_once(':') {
+            Some((address, port)) => {
+                let port = port.parse::<u16>().map_err(|_| Failure::user(format!("the port in `{text}` is none")))?;
+                (address, Some(port))
+            }
+            None => (rest, None),
+        };
+        Ok(Self { user, address: address.to_owned(), port })
+    }
+
+    /// User and port as an entry says them: what the inventory says of all hosts is not said again.
+    pub(super) fn beside(&self, ssh: &Ssh) -> (Option<String>, Option<u16>) {
+        (
+            self.user.clone().filter(|user| ssh.user.as_ref() != Some(user)),
+            self.port.filter(|port| ssh.port != Some(*port)),
+        )
+    }
+}
+
+/// Makes a host of the edited inventory a node; the file is written as soon as that is agreed to.
+pub(super) async fn join(
+    flow: &Flow,
+    session: &Session,
+    file: &File,
+    edited: &str,
+    planner: &Planner<'_>,
+    name: &str,
+) -> Result<Exit, Failure> {
+    let write = || file.write(&file.text, edited);
+    let ended = flow.go(session, planner, &write, false).await?;
+    if let Ended::Nothing(_) = ended {
+        tell(&format!("Nothing is to be done on {name}, so the inventory is as it was.\n"));
+        return Ok(Exit::OurFailure);
+    }
+    apply::conclude(flow, session, &ended).await?;
+    Ok(ended.exit())
+}
+
 /// `w4` after `w3`, whatever gaps there are before: a name that was taken once may still be in somebody's head.
-fn free_name(inventory: &Inventory, role: Role) -> String {
+pub(super) fn free_name(inventory: &Inventory, role: Role) -> String {
     let prefix = if role == Role::ControlPlane { "cp" } else { "w" };
     let numbers = inventory.spec.hosts.iter().filter_map(|host| host.name.strip_prefix(prefix)?.parse::<usize>().ok());
     let highest = numbers.filter(|number| *number < MAX_NUMBER).max().unwrap_or(0);
