@@ -231,21 +231,13 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
         ObserveOptions { clock: Arc::new(move || clock.with(|state| state.unix_ms())), ..ObserveOptions::default() };
     let observation = observe(&goal.inventory, &fleet, &desire, &options, &|_, _| {}).await;
     let mut planned = plan(&goal.inventory, &observation, &goal.programs, &goal.options);
-    world.with(|state| {
-        let text = serde_json::to_string(&planned).unwrap_or_default();
-        if state.secrets.values().any(|secret| text.contains(secret)) {
-            state.violation("the plan tells a secret".to_owned());
-        }
-    });
+    check_plan(world, &planned);
     if goal.is_doubled {
         planned = doubled(&planned);
     }
     *watch.lock() = Watch::new(&planned);
     seen.lock().plan = Some(planned.clone());
     world.announce(operator, &planned, announced(&planned.steps));
-    if !planned.is_empty() && planned.steps.iter().all(|step| matches!(step.action, Action::Hook { .. })) {
-        world.with(|state| state.violation("hooks are planned where nothing else is to be done".to_owned()));
-    }
     if planned.is_empty() || planned.is_refused() {
         return;
     }
@@ -253,6 +245,20 @@ async fn work(world: &Arc<World>, operator: usize, goal: &Goal, seen: &Mutex<Run
     let mut seen = seen.lock();
     seen.undone = watch.lock().undone(&seen.events);
     seen.outcome = Some(outcome);
+}
+
+/// What no plan may be like, whatever it is for.
+fn check_plan(world: &World, plan: &Plan) {
+    let text = serde_json::to_string(plan).unwrap_or_default();
+    let has_only_hooks = plan.steps.iter().all(|step| matches!(step.action, Action::Hook { .. }));
+    world.with(|state| {
+        if state.secrets.values().any(|secret| text.contains(secret)) {
+            state.violation("the plan tells a secret".to_owned());
+        }
+        if has_only_hooks && !plan.is_empty() {
+            state.violation("hooks are planned where nothing else is to be done".to_owned());
+        }
+    });
 }
 
 /// Units that a plan says it will start, restart or stop.

@@ -116,8 +116,9 @@ impl State {
     fn is_taken_away(&self, rollout: &Rollout, host: &str) -> bool {
         let Some(machine) = self.machines.get(host) else { return false };
         // A host that lost its power, or at which something failed, is not away because of the order of steps.
-        // A host that was cut off is not away because of us either.
-        if self.isolated_until.contains_key(host) {
+        // One that was cut off is not away because of us either, and one whose clock jumped tells old times.
+        let own_skew_ms = self.own_skew.get(host).copied().unwrap_or_default();
+        if self.isolated_until.contains_key(host) || machine.skew_ms != own_skew_ms {
             return false;
         }
         let is_ours = rollout.touched.get(host) == Some(&machine.boot) && !rollout.failed.contains(host);

@@ -93,7 +93,7 @@ impl Agent<'_> {
             }
             Request::Listen { ports } => Ok(self.listen(ports)),
             Request::Probe { reach, resolve, .. } => Ok(self.probe(&reach, resolve.len())),
-            Request::Run { command, .. } => self.run(&command).await,
+            Request::Run { command, deadline_ms, .. } => self.run(&command, deadline_ms).await,
             Request::Etcd(request) => {
                 sleep(Duration::from_millis(API_MS)).await;
                 let is_question = matches!(request, naru_agent::EtcdRequest::Members);
@@ -279,15 +279,18 @@ impl Agent<'_> {
         })
     }
 
-    async fn run(&self, command: &str) -> Result<Response, Failure> {
+    async fn run(&self, command: &str, deadline_ms: u64) -> Result<Response, Failure> {
         let status = hooks::status(command);
-        self.changing(|_, _| ())?;
-        sleep(Duration::from_millis(self.slowed(hooks::COMMAND_MS))).await;
+        self.changing(|state, _| state.check_holder(self.session, command))?;
+        let needed_ms = self.slowed(hooks::COMMAND_MS);
+        sleep(Duration::from_millis(needed_ms.min(deadline_ms))).await;
+        if needed_ms > deadline_ms {
+            return Err(refused("the command took too long and was ended"));
+        }
         self.world.with(|state| {
             let session = state.sessions.get(&self.session).cloned();
             let session =
                 session.filter(|_| state.is_alive(self.session)).ok_or_else(|| refused("the agent has died"))?;
-            state.check_holder(self.session, command);
             state.hook_ended(session.operator, &session.host, command, status);
             Ok(())
         })?;
