@@ -1,15 +1,15 @@
 //! Every scenario: to the end, again, killed at its points, every step twice, one fault at a time, two operators at
 //! once, and whatever many seeds come up with. With all processors, and with the totals at the end.
 //!
-//! Of large scenarios a part of the points is played, each day another one; a number in `NARU_SIMULATE_TURN` says
-//! which. `cargo xtask simulate --scenario NAME` plays all of them.
+//! Of large scenarios a part of the points is played, the same one at every commit; a number in `NARU_SIMULATE_TURN`
+//! chooses another part. `cargo xtask simulate --scenario NAME` plays all of them.
 
 #![expect(clippy::print_stdout, reason = "a test tells what it did")]
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use naru_simulate::campaign::{Case, SINGLE_FAULTS, Totals};
 use naru_simulate::scenario::{self, Scenario};
@@ -23,7 +23,6 @@ const KILL_POINTS: u64 = 60;
 /// Points at which each single fault is tried.
 const FAULT_POINTS: u64 = 3;
 const SLOW: Duration = Duration::from_secs(5);
-const DAY_SECONDS: u64 = 86_400;
 
 struct Scene {
     scenario: Scenario,
@@ -87,8 +86,7 @@ fn played(job: Job<'_>, turn: u64, seeds: &mut Seeds) -> Result<Totals, String> 
 
 fn main() -> ExitCode {
     let began = Instant::now();
-    let today = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() / DAY_SECONDS);
-    let turn = std::env::var("NARU_SIMULATE_TURN").ok().and_then(|turn| turn.parse().ok()).unwrap_or(today);
+    let turn = std::env::var("NARU_SIMULATE_TURN").ok().and_then(|turn| turn.parse().ok()).unwrap_or(0);
     let scenes: Vec<Scene> =
         scenario::all().into_iter().map(|scenario| Scene { scenario, case: OnceLock::new() }).collect();
     let of_scene = |scene| PLAYS.iter().map(move |(what, play)| Job::Scene(scene, what, *play));
