@@ -78,7 +78,7 @@ impl Held {
         self.fence
     }
 
-    /// Control planes that have granted it.
+    /// Hosts that have granted it.
     #[must_use]
     pub fn granted_by(&self) -> Vec<String> {
         self.grants.lock().keys().cloned().collect()
@@ -92,7 +92,7 @@ impl Held {
     }
 
     /// Of all hosts that answer, control planes or not. Whoever gets the other control planes' lock meanwhile is not
-    /// kept from it; each host keeps to whoever has the higher fence.
+    /// kept from it, and may change the same hosts.
     pub(crate) async fn take_without_majority(
         fleet: &dyn Fleet,
         inventory: &Inventory,

@@ -25,8 +25,7 @@ pub fn write(path: &Path, mode: u32, content: &[u8]) -> Result<(), ResourceError
 }
 
 /// Waits until nobody else reads and writes the file at `path` anew. It is held for one read and one write only, and
-/// goes
-/// with its holder; the file beside it that is locked is for nobody but the owner.
+/// goes with its holder; the file beside it that is locked is for nobody but the owner.
 pub fn turn(path: &Path) -> Result<fs::File, ResourceError> {
     let path = path.with_extension("lock");
     if let Some(folder) = path.parent() {

@@ -63,7 +63,9 @@ impl Manifest {
     pub(crate) fn announce(&mut self, path: &str, kind: &str) {
         let kind = self.entries.get(path).map_or(kind, |entry| &entry.kind).to_owned();
         self.put(path, &kind, "");
-        self.modes.remove(path);
+        if self.modes.remove(path).is_some() {
+            self.changed.insert(path.to_owned());
+        }
     }
 
     pub fn put(&mut self, path: &str, kind: &str, sha256: &str) {

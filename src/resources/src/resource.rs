@@ -24,7 +24,7 @@ pub enum Resource {
     /// Swap off now and at boot (`enabled: false`); `enabled: true` leaves the host as it is.
     Swap { enabled: bool },
     /// A systemd unit: its file, whether it starts at boot, and that it runs. It is restarted when the unit file or
-    /// one of `restart_on` (paths) changed after its main process started; that comparison needs no stored state.
+    /// one of `restart_on` (paths) is another one than its main process found when it started.
     Unit { name: String, content: Option<Content>, enabled: bool, restart_on: Vec<String> },
     /// A container image in containerd's `k8s.io` namespace, imported from an artifact (a docker or OCI archive).
     Image { reference: String, sha256: String },

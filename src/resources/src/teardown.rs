@@ -177,7 +177,11 @@ impl Teardown {
     pub fn remove_folders(&mut self) -> Result<(), ResourceError> {
         for folder in FOLDERS {
             let real = self.host.path(folder);
-            if fs::symlink_metadata(&real).is_err() {
+            let Ok(metadata) = fs::symlink_metadata(&real) else { continue };
+            if metadata.is_symlink() {
+                // What it leads to is the host's, and what is mounted there as well.
+                fs::remove_file(&real)?;
+                self.note(format!("remove the link {folder}"));
                 continue;
             }
             let mounted = self.mounts(&[folder])?;
@@ -309,6 +313,23 @@ mod tests {
         put(host, "/var/lib/kubelet/pods/1/volumes/x", "x");
         put(host, "/var/lib/naru/artifacts/abc", "x");
         fs::remove_file(host.path("/log")).unwrap();
+    }
+
+    #[test]
+    fn a_link_goes_and_what_it_leads_to_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        cluster(&host);
+        put(&host, "/data/theirs", "x");
+        fs::remove_dir_all(host.path("/var/lib/kubelet")).unwrap();
+        fs::os::unix::fs::symlink(host.path("/data"), host.path("/var/lib/kubelet")).unwrap();
+        fs::create_dir_all(host.path("/var/log")).unwrap();
+        fs::os::unix::fs::symlink("nowhere", host.path("/var/log/pods")).unwrap();
+        let done = tear_down(&host);
+        assert!(host.path("/data/theirs").exists(), "{done:?}");
+        for link in ["/var/lib/kubelet", "/var/log/pods"] {
+            assert!(fs::symlink_metadata(host.path(link)).is_err(), "{link}: {done:?}");
+        }
     }
 
     #[test]

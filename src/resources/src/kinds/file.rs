@@ -60,8 +60,8 @@ impl File<'_> {
     /// Keeps what somebody else has put at the path; to be asked before the manifest calls the path ours.
     pub(super) fn keep_other(&self, host: &Host) -> Result<(), ResourceError> {
         match self.compare(host)? {
-            Found::Same | Found::Mode(_) => Ok(()),
-            Found::Absent | Found::Link | Found::Different(_) => originals::keep(host, self.path),
+            Found::Absent | Found::Link => Ok(()),
+            Found::Same | Found::Mode(_) | Found::Different(_) => originals::keep(host, self.path),
         }
     }
 }
@@ -94,7 +94,11 @@ impl Kind for File<'_> {
         Ok(())
     }
 
-    fn record(&self, _host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+    fn record(&self, host: &Host, manifest: &mut Manifest) -> Result<(), ResourceError> {
+        // As wanted before anybody of ours wrote it: it is the host's all the same.
+        if !manifest.entries.contains_key(self.path) {
+            self.keep_other(host)?;
+        }
         let sha256 = atomic::sha256(self.content.text.as_bytes());
         manifest.put_with_mode(self.path, "file", &sha256, self.mode);
         Ok(())
@@ -123,6 +127,22 @@ mod tests {
         let found = file(&two).check(&host, &Pending::default()).unwrap().unwrap();
         assert_eq!(found.summary, "update /etc/a");
         assert!(found.diff.unwrap().contains("-one\n+two\n"));
+    }
+
+    #[test]
+    fn what_was_there_as_wanted_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::below(folder.path(), Vec::new());
+        fs::create_dir(host.path("/etc")).unwrap();
+        fs::write(host.path("/etc/a"), "one\n").unwrap();
+        let resource =
+            |text| [crate::Resource::File { path: "/etc/a".into(), mode: 0o644, content: content(text, false) }];
+        let stop = crate::Stop::default();
+        fs::set_permissions(host.path("/etc/a"), std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(crate::apply_all(&host, &resource("one\n"), &stop).unwrap().is_empty());
+        crate::apply_all(&host, &resource("two\n"), &stop).unwrap();
+        crate::apply_all(&host, &[crate::Resource::Absent { path: "/etc/a".into() }], &stop).unwrap();
+        assert_eq!(fs::read_to_string(host.path("/etc/a")).unwrap(), "one\n");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) trait Kind {
     fn apply(&self, host: &Host) -> Result<(), ResourceError>;
 
     /// Lists in the manifest what `apply` is about to put on the host: it is saved before, so that a power cut between
-    /// leaves nothing that no list knows. A unit is listed only when it runs: its entry says that it was set up.
+    /// leaves nothing that no list knows.
     fn announce(&self, _host: &Host, _manifest: &mut Manifest) -> Result<(), ResourceError> {
         Ok(())
     }
