@@ -73,6 +73,8 @@ pub(crate) fn differences(
         match (observation.hosts.get(name), inventory.host(name)) {
             (Some(HostObservation::Reached(reached)), Some(known)) => match &reached.problem {
                 Some(problem) => host.unknown = Some(problem.primary.clone()),
+                // What leaves is not compared: nothing is wanted there.
+                None if !known.state.is_present() => {}
                 None => host.differences = on_host(reached, &resources(known, reached)),
             },
             (Some(HostObservation::Unreachable(problem)), _) => {

@@ -39,7 +39,19 @@ impl Found {
 enum On {
     /// Hosts on which nothing of ours runs yet: what our own programs would show later says nothing then.
     Fresh,
+    /// Hosts that are not on their way out: apply mends nothing on those.
+    Staying,
     All,
+}
+
+impl On {
+    fn holds(self, view: &View<'_>) -> bool {
+        match self {
+            Self::Fresh => view.is_fresh,
+            Self::Staying => view.host.state.is_present(),
+            Self::All => true,
+        }
+    }
 }
 
 struct Rule {
@@ -69,10 +81,10 @@ const RULES: [Rule; 19] = [
     rule(FindingCode::UnsupportedSystem, On::All, checks::unsupported_system),
     rule(FindingCode::OldKernel, On::All, checks::old_kernel),
     rule(FindingCode::SwapInUse, On::Fresh, checks::swap_in_use),
-    rule(FindingCode::CertificateExpires, On::All, checks::certificate_expires),
+    rule(FindingCode::CertificateExpires, On::Staying, checks::certificate_expires),
     rule(FindingCode::ProxyMissing, On::Fresh, checks::proxy_missing),
     rule(FindingCode::RoleChange, On::All, checks::role_change),
-    rule(FindingCode::Drift, On::All, checks::drift),
+    rule(FindingCode::Drift, On::Staying, checks::drift),
 ];
 
 /// Workers from which on one control plane is worth a word.
@@ -87,7 +99,7 @@ pub(crate) fn check(blueprint: &Blueprint<'_>, observation: &Observation, option
             continue;
         }
         let view = View { host, reached, is_fresh: fleet::is_fresh(reached) };
-        for rule in RULES.iter().filter(|rule| view.is_fresh || rule.on == On::All) {
+        for rule in RULES.iter().filter(|rule| rule.on.holds(&view)) {
             for Found { severity, text, hint } in (rule.check)(&fleet, &view) {
                 findings.push(Finding { severity, code: rule.code, host: Some(host.name.clone()), text, hint });
             }

@@ -200,15 +200,15 @@ impl Membership<'_, '_> {
             {
                 return;
             }
-            Some(member) if is_set_up(part.reached) => {
-                self.promote(&member.peer_url.clone(), host, draft);
-                return;
-            }
-            // A learner that never started waits for this very host.
+            // A learner that never started waits for this very host, and must know the members of today.
             Some(member) if member.name.is_empty() => {
                 for known in self.members.iter_mut().filter(|known| known.peer_url == member.peer_url) {
                     known.name.clone_from(&host.name);
                 }
+            }
+            Some(member) if is_set_up(part.reached) => {
+                self.promote(&member.peer_url.clone(), host, draft);
+                return;
             }
             Some(_) => {
                 if !self.remove(host, "the machine was made anew and has lost its data", draft) {

@@ -127,11 +127,7 @@ pub(super) fn arrange(world: &World<'_>, lead: &Part<'_>, climb: &Climb, draft: 
     let of_members = |planned: &super::draft::Planned| [name::ETCD_ADD, name::ETCD_REMOVE].contains(&planned.name);
     let changes: Vec<usize> = (0..draft.steps.len()).filter(|number| of_members(&draft.steps[*number])).collect();
     for number in changes {
-        // A host that joins goes on only afterwards.
-        let host = draft.steps[number].step.host.clone();
-        let others =
-            rollout.members.iter().copied().filter(|other| draft.steps[*other].step.host != host).collect::<Vec<_>>();
-        draft.wait(number, others);
+        draft.wait(number, rollout.members.clone());
     }
     rollout.workers(climb.last(), true, draft);
     rollout.count(draft);
@@ -194,7 +190,9 @@ impl Rollout<'_, '_> {
             let mut turn = 0;
             for part in &parts {
                 let numbers = Self::steps(&part.host.name, rung, is_last, names, draft);
-                if !Self::is_felt(&numbers, draft) {
+                // Whoever joins etcd serves nobody yet, and joins when the others have had their turn.
+                let joins = names == CONTROL_PLANE_STEPS && draft.find(&part.host.name, None, name::ETCD_ADD).is_some();
+                if joins || !Self::is_felt(&numbers, draft) {
                     continue;
                 }
                 turn += 1;
