@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use naru_execute::{ExecuteError, Executor, Header, Held, Journal, Limits, Outcome, Random, Shell};
-use naru_observe::{HostObservation, Observation};
+use naru_observe::{HostObservation, Observation, ProblemKind};
 use naru_plan::{NoteKind, Plan};
 
 use crate::ask::{agreed, agreed_by_word};
@@ -141,8 +141,7 @@ impl Flow {
             if plan.is_refused() || plan.is_empty() {
                 return Ok(Ended::Nothing(plan));
             }
-            at_agreement()?;
-            return self.execute(&executor, &held, plan).await;
+            return self.execute(&executor, &held, plan, at_agreement).await;
         }
         self.asking(session, planner, at_agreement, &executor).await
     }
@@ -170,8 +169,7 @@ impl Flow {
             };
             let now = self.look(session, planner).await;
             if is_same(&plan, &now) {
-                at_agreement()?;
-                return self.execute(executor, &lock, now).await;
+                return self.execute(executor, &lock, now, at_agreement).await;
             }
             tell(&format!(
                 "\nMeanwhile something has changed: {}. The plan is this now:\n\n",
@@ -210,8 +208,15 @@ impl Flow {
 
     fn no_lock(&self, error: ExecuteError) -> Failure {
         let is_offered = self.without_lock == Some(false) && matches!(error, ExecuteError::NoMajority { .. });
+        // What refuses us lives: how to get in is the better hint.
+        let are_silent = match &error {
+            ExecuteError::NoMajority { problems, .. } => {
+                problems.iter().all(|(_, problem)| problem.kind == ProblemKind::Unreachable)
+            }
+            _ => false,
+        };
         let failure = Failure::from(error);
-        match is_offered {
+        match is_offered && are_silent {
             true => failure.hint("if they are gone for good: --without-lock goes on with the hosts that answer"),
             false => failure,
         }
@@ -259,12 +264,19 @@ impl Flow {
     pub(crate) async fn just(&self, session: &Session, plan: Plan) -> Result<Ended, Failure> {
         let executor = self.executor(session);
         let held = executor.lock(&session.inventory).await?;
-        self.execute(&executor, &held, plan).await
+        self.execute(&executor, &held, plan, &|| Ok(())).await
     }
 
     /// Executes a plan under a lock, with journal and screen.
-    pub(crate) async fn execute(&self, executor: &Executor<'_>, held: &Held, plan: Plan) -> Result<Ended, Failure> {
+    pub(crate) async fn execute(
+        &self,
+        executor: &Executor<'_>,
+        held: &Held,
+        plan: Plan,
+        at_agreement: &Agreed<'_>,
+    ) -> Result<Ended, Failure> {
         self.screen.keep(Journal::create(&Header::new(plan.inventory.name(), &self.owner, &plan.fingerprint))?);
+        at_agreement()?;
         let running = self.interrupts.running();
         let outcome = executor.execute(held, &plan).await;
         drop(running);

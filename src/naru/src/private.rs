@@ -20,6 +20,8 @@ pub(crate) fn write_as(path: &Path, text: &str, mode: u32) -> std::io::Result<()
     std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}", std::process::id()));
+    // Of a process with the same number that was killed, as happens in containers.
+    let _ = fs::remove_file(&temporary);
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     options.options_mut().mode(FILE_MODE);

@@ -70,7 +70,7 @@ impl Apply {
             let held = executor.lock(&session.inventory).await?;
             let observation = flow.observe(&session).await;
             saved.still_holds(&session.plan(&observation), &observation)?;
-            flow.execute(&executor, &held, saved.plan).await?
+            flow.execute(&executor, &held, saved.plan, &|| Ok(())).await?
         };
         Ok((session, ended))
     }

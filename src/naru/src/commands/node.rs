@@ -6,7 +6,7 @@ mod replace;
 
 use clap::{Args, Subcommand};
 use naru_inventory::{HostState, Inventory, edit};
-use naru_plan::{Action, Colour, Plan, Step};
+use naru_plan::{Action, Colour, Note, NoteKind, Plan, Step};
 
 use super::{apply, tell};
 use crate::cli::Terminal;
@@ -134,7 +134,7 @@ impl<'a> Leaving<'a> {
         let ended = flow.go(session, planner, &write, false).await?;
         match &ended {
             Ended::Declined => return Ok(ended.exit()),
-            Ended::Nothing(plan) if plan.is_empty() && !plan.is_incomplete() => {
+            Ended::Nothing(plan) if plan.is_empty() && self.is_free(plan) => {
                 if !flow.ask()? {
                     return Ok(Exit::UserMistake);
                 }
@@ -146,15 +146,31 @@ impl<'a> Leaving<'a> {
             }
             Ended::Executed(..) => {}
         }
-        let is_done = ended.is_success();
+        let is_done = match &ended {
+            Ended::Executed(plan, outcome) => outcome.is_success() && self.is_free(plan),
+            _ => true,
+        };
         apply::conclude(flow, session, &ended).await?;
         if is_done {
             file.write(text, &edit::remove_host(text, name)?)?;
             tell(&format!("{name} is out of the cluster and out of {}.\n", file.path().display()));
         } else {
-            tell(&format!("{name} stays in the inventory, as `state: absent`, until that is done.\n"));
+            tell(&format!(
+                "{name} stays in the inventory, as `state: absent`, until that is done: the same command goes on, and \
+                 `naru apply` would take it out as well, without waiting for anything.\n"
+            ));
         }
         Ok(ended.exit())
+    }
+
+    /// Whether nothing keeps this very host in the cluster; others that are away are another matter.
+    fn is_free(&self, plan: &Plan) -> bool {
+        let keeps = |note: &Note| match note.kind {
+            NoteKind::Skipped => note.host.as_deref().is_none_or(|host| host == self.name),
+            NoteKind::Later => note.host.as_deref() == Some(self.name),
+            _ => false,
+        };
+        !plan.is_refused() && !plan.notes.iter().any(keeps)
     }
 }
 

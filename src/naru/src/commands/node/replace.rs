@@ -4,7 +4,7 @@
 use clap::Args;
 use naru_inventory::edit::{self, EditError};
 use naru_inventory::{Connection, Host, HostState, Inventory, Role, Store};
-use naru_observe::{HostObservation, NodeObservation, Observation, ProblemKind};
+use naru_observe::{HostObservation, NodeObservation, Observation, Problem, ProblemKind};
 use naru_plan::{Action, Note, NoteKind, Plan};
 use naru_resources::{Change, Disruption};
 
@@ -53,6 +53,7 @@ impl Replace {
         let file = self.changing.file()?;
         let target = Target::parse(&self.target)?;
         let now = file.parse(&file.text)?;
+        keeps_state(&now, &self.old)?;
         if let Some(new) = self.begun(&now, &target)? {
             return self.beside(&flow, &file, file.text.clone(), &new.name, terminal).await;
         }
@@ -60,6 +61,7 @@ impl Replace {
         let text = edit::set_host_state(&file.text, &self.old, HostState::Present)?;
         let inventory = file.parse(&text)?;
         let old = self.old(&inventory)?;
+        is_nobodys(&inventory, old, &target)?;
         let name = self.new_name(&flow, &inventory, old, &target).await?;
         let new = self.host(&inventory, old, &target, name);
         let edited = edit::exchange_host(&text, &old.name, &new)?;
@@ -189,12 +191,56 @@ impl Replace {
     }
 }
 
+/// With the embedded store the only control plane holds all there is; nothing has to be asked to know that.
+fn keeps_state(inventory: &Inventory, name: &str) -> Result<(), Failure> {
+    let is_embedded = inventory.spec.control_plane.store == Store::Embedded;
+    match inventory.host(name) {
+        Some(host) if is_embedded && host.role == Role::ControlPlane => {
+            Err(Failure::user(format!("{name} cannot be replaced: it holds the cluster's state"))
+                .hint("`naru reset` takes the whole cluster down"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Two entries of one machine would be its end: what is set up as the one is cleaned as the other.
+fn is_nobodys(inventory: &Inventory, old: &Host, target: &Target) -> Result<(), Failure> {
+    let has_it = |host: &&Host| host.address == target.address && host.name != old.name;
+    match inventory.spec.hosts.iter().find(has_it) {
+        Some(host) => Err(Failure::user(format!("the machine at {} is {} already", target.address, host.name))
+            .hint("give the address of a machine that is none of the inventory's")),
+        None => Ok(()),
+    }
+}
+
+/// Another host of the inventory that is the same machine under another address.
+fn same_machine<'a>(seen: &'a Observation, new: &str) -> Option<&'a str> {
+    let machine_id = |name: &str| seen.reached(name).map(|reached| reached.facts.machine_id.as_str());
+    let own = machine_id(new).filter(|id| !id.is_empty())?;
+    seen.hosts.keys().map(String::as_str).find(|name| *name != new && machine_id(name) == Some(own))
+}
+
+fn not_twice(plan: Plan, new: &str, twin: &str) -> Plan {
+    let text = format!("the new machine is {twin} already: they have one machine-id");
+    let hint = "a machine that was copied needs one of its own: empty /etc/machine-id, then systemd-machine-id-setup";
+    refused(plan, new, &text, Some(hint))
+}
+
+/// Whether a Node of the new machine's name is there that cannot be its own.
+fn is_taken(seen: &Observation, new: &str) -> bool {
+    node(seen, new).is_some() && seen.reached(new).is_none_or(|reached| reached.manifest.is_empty())
+}
+
 fn sign_of_life(seen: &Observation, name: &str) -> Option<&'static str> {
     match seen.hosts.get(name) {
         _ if node(seen, name).is_some_and(|node| node.ready) => Some("its node is Ready"),
         Some(HostObservation::Reached(_)) => Some("it answers"),
         Some(HostObservation::Unreachable(problem)) if problem.kind != ProblemKind::Unreachable => {
             Some("something answers at its address")
+        }
+        // A refusal is an answer as well.
+        Some(HostObservation::Unreachable(Problem { detail: Some(detail), .. })) if detail.contains("refused") => {
+            Some("its address refuses connections, so something is there")
         }
         _ => None,
     }
@@ -210,6 +256,9 @@ fn under_its_name(session: &Session, seen: &Observation, name: &str, is_elsewher
     let mut without = seen.clone();
     let known = without.cluster.nodes.as_mut().map(|nodes| nodes.remove(name));
     let plan = session.plan(&without);
+    if let Some(twin) = same_machine(seen, name) {
+        return not_twice(plan, name, twin);
+    }
     let asked = control_planes(session).unwrap_or_default();
     handed_on(plan, known, name, asked, is_elsewhere)
 }
@@ -257,8 +306,16 @@ fn handed_on(
 
 /// A new machine joins under a name of its own; the old one leaves when it is Ready, so that there is room all along.
 fn beside(session: &Session, seen: &Observation, old: &Host, new: &str) -> Plan {
+    let plan = session.plan(seen);
+    if let Some(twin) = same_machine(seen, new) {
+        return not_twice(plan, new, twin);
+    }
+    if is_taken(seen, new) {
+        let text = "another machine is a node of this name, which the inventory does not know";
+        return refused(plan, new, text, Some("--name gives the new one another name"));
+    }
     let is_there = node(seen, new).is_some_and(|node| node.ready);
-    relieved(session.plan(seen), old, new, is_there)
+    relieved(plan, old, new, is_there)
 }
 
 fn relieved(mut plan: Plan, old: &Host, new: &str, is_there: bool) -> Plan {

@@ -189,4 +189,22 @@ fn only_silence_is_no_sign_of_life() {
         silent.hosts.insert("w2".to_owned(), HostObservation::Unreachable(problem));
         assert_eq!(sign_of_life(&silent, "w2"), Some("something answers at its address"));
     }
+    let refused = Some("Connection refused (os error 111)".to_owned());
+    let refused = Problem { kind: ProblemKind::Unreachable, primary: "no".to_owned(), detail: refused, hint: None };
+    silent.hosts.insert("w2".to_owned(), HostObservation::Unreachable(refused));
+    assert_eq!(sign_of_life(&silent, "w2"), Some("its address refuses connections, so something is there"));
+}
+
+#[test]
+fn a_machine_or_a_name_is_not_had_twice() {
+    let now = [CP1, W1, "name: w3, role: worker, address: 10.0.0.23"];
+    let seen = |twists| scenario(&now, twists).observation();
+    let own = seen(Vec::new());
+    assert_eq!((same_machine(&own, "w3"), is_taken(&own, "w3")), (None, false));
+    let same: fn(&mut naru_agent::Facts) = |facts| "one".clone_into(&mut facts.machine_id);
+    let twice = seen(vec![Twist::Facts("w1", same), Twist::Facts("w3", same)]);
+    assert_eq!(same_machine(&twice, "w3"), Some("w1"));
+    let stranger = seen(vec![Twist::Stranger("w3")]);
+    assert!(is_taken(&stranger, "w3"), "its node is there, and it has nothing of ours");
+    assert!(!is_taken(&seen(Vec::new()), "w1"), "its own node");
 }
