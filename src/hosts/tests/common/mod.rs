@@ -47,7 +47,23 @@ pub fn run(program: &str, arguments: &[&str]) {
     assert!(status.success(), "{program} {arguments:?}");
 }
 
+/// The library reads no P-256 key whose number is shorter than 32 bytes, as one of 512 is (the guide's troubleshooting
+/// says so); a test that met one would fail by chance.
+const KEY_TRIES: usize = 4;
+
 pub fn keygen(path: &Path, kind: &str, passphrase: &str) {
+    for _ in 0..KEY_TRIES {
+        keygen_once(path, kind, passphrase);
+        let text = fs_err::read_to_string(path).unwrap();
+        if !kind.starts_with("ecdsa") || russh::keys::PrivateKey::from_openssh(text.as_str()).is_ok() {
+            return;
+        }
+        fs_err::remove_file(path).unwrap();
+    }
+    panic!("none of {KEY_TRIES} keys of kind {kind} can be read");
+}
+
+fn keygen_once(path: &Path, kind: &str, passphrase: &str) {
     let (kind, bits) = kind.split_once('-').map_or((kind, None), |(kind, bits)| (kind, Some(bits)));
     let path = path.to_string_lossy();
     let mut arguments = vec!["-q", "-t", kind, "-N", passphrase, "-C", "test", "-f", &path];
