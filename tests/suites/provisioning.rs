@@ -63,7 +63,7 @@ fn full_disk(context: &Context) -> Result<()> {
     context.on("cp1", &disk("4g"))?;
     context.naru(&["plan", "cluster.yaml", "--detailed-exitcode"])?;
     // Slow enough for the disk to become full in the middle.
-    context.wire("cp1", &["tcp dport 22 limit rate over 3 mbytes/second drop"])?;
+    context.wire("cp1", &["tcp dport 22 limit rate over 1 mbytes/second drop"])?;
     let mut running = context.start_apply()?;
     let upload = running.until(NEXT_EVENT, |event| event["event"] == "stepProgress" && event["step"] != "")?;
     let filled =
